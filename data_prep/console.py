@@ -1,0 +1,121 @@
+"""What all commands do alike: parse, show progress, and end with one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_prep.errors import ExpectedError
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell counts SIGINT and SIGPIPE
+_SECONDS_BETWEEN_LINES = 10.0
+Advance = Callable[[int], None]
+
+
+class Command(Protocol):
+    """What a subcommand's module offers."""
+
+    EXAMPLE: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares its options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Does it and returns the exit code."""
+
+
+def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
+    """Runs one of `commands` (name: (module, one line about it)) and returns the exit code.
+
+    Only the chosen command's module is imported.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=about)
+    choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in argv if not word.startswith("-")), "")
+    for name, (module_name, line) in commands.items():
+        module = import_module(module_name) if name == chosen else None
+        example = f"example:\n  {module.EXAMPLE.strip()}" if module else None
+        kind = argparse.RawDescriptionHelpFormatter
+        sub = choices.add_parser(name, help=line, description=line, epilog=example, formatter_class=kind)
+        if module:
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    return ends_politely(lambda: args.run(args))
+
+
+def ends_politely(run: Callable[[], int]) -> int:
+    """What `run` returns; an end that the program foresees becomes one sentence on stderr and its exit code."""
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except ExpectedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does; the interpreter must not flush to it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+@contextmanager
+def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
+    """Gives a function to call with how much more is done. A bar on a terminal's stderr, else a line now and then."""
+    if quiet:
+        yield lambda amount: None
+    elif sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda amount: bar.update(task, advance=amount)
+    else:
+        yield _lines(label, total)
+
+
+def _lines(label: str, total: int) -> Advance:
+    done, last = 0, time.monotonic()
+
+    def advance(amount: int) -> None:
+        nonlocal done, last
+        done += amount
+        if done >= total or time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{label}: {done}/{total}", file=sys.stderr, flush=True)
+
+    return advance
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number from 1 on."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
+
+
+def whole(text: str) -> int:
+    """An argparse type: a whole number from 0 on."""
+    return 0 if text == "0" else positive(text)
+
+
+def share(text: str) -> float:
+    """An argparse type: a share from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1")
+    return number

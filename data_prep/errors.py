@@ -1,0 +1,34 @@
+"""What a user is told when something they gave cannot be used, and with which exit code the program ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ExpectedError(Exception):
+    """An end the program foresees: printed as one sentence without a traceback, `exit_code` is the process's."""
+
+    exit_code = 1
+
+
+class UserError(ExpectedError):
+    """The user's input (an option, a path, a config, a file) cannot be used; the message says what to do."""
+
+    exit_code = 2
+
+
+class RadarFileError(UserError):
+    """A radar file that cannot be read: names the file and the reason."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self) -> tuple[type[RadarFileError], tuple[str, str]]:
+        return RadarFileError, (self.path, self.reason)  # crosses process borders in the builder
+
+
+class DataError(ExpectedError):
+    """Data that was promised (by an index, an archive) turned out missing or damaged past its limit."""
+
+    exit_code = 3

@@ -1,0 +1,35 @@
+"""Files that are whole or not there, and paths that stay inside the folder given."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path, PurePosixPath
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes aside, flushes to disk, renames: a reader sees the old file or the new one, never a part.
+
+    Raises OSError (a full disk, say) with nothing left beside `path`.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative posix name from a catalog or an index stays inside the folder it is relative to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name

@@ -1,0 +1,90 @@
+"""The door to pyproj: longitude and latitude to a grid's map projection and back, and its CF description."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import UserError
+from data_prep.frames import Grid
+
+
+class ProjectionError(UserError):
+    """A PROJ string that is not a projection in metres, or a place that lies outside one."""
+
+
+def _pyproj() -> Any:
+    try:
+        import pyproj
+    except ImportError as error:
+        raise UserError(
+            "map projections need pyproj, which is not installed; run: pip install 'ds-nowcast[geo]'"
+        ) from error
+    return pyproj
+
+
+@lru_cache(maxsize=64)
+def _crs(proj: str) -> Any:
+    pyproj = _pyproj()
+    try:
+        crs = pyproj.CRS.from_user_input(proj)
+    except pyproj.exceptions.ProjError as error:
+        raise ProjectionError(f"PROJ string {proj!r} is refused by pyproj ({error}); give a valid one") from error
+    if not crs.is_projected or {axis.unit_name for axis in crs.axis_info} != {"metre"}:
+        raise ProjectionError(f"PROJ string {proj!r} is not a map projection in metres; give one with +units=m")
+    return crs
+
+
+@lru_cache(maxsize=64)
+def _from_lonlat(proj: str) -> Any:
+    crs = _crs(proj)  # longitude and latitude on the projection's own earth: no change of datum
+    return _pyproj().Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+
+
+def corner_of(proj: str, lon: float, lat: float) -> tuple[float, float]:
+    """Projection coordinates (x_m, y_m) of a place given in degrees.
+
+    proj: a PROJ string in metres. Raises ProjectionError where pyproj refuses it or the place has no coordinates in it.
+    """
+    x_m, y_m = _from_lonlat(proj).transform(lon, lat)
+    if not np.isfinite([x_m, y_m]).all():
+        raise ProjectionError(f"longitude {lon}, latitude {lat} lies outside the projection {proj!r}")
+    return float(x_m), float(y_m)
+
+
+def lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the pixel centres, degrees, float64 (rows, columns) each, row 0 in the north.
+
+    NaN where a pixel lies off the earth. Raises ProjectionError where pyproj refuses the grid's PROJ string.
+    """
+    x_m, y_m = np.meshgrid(grid.x_m, grid.y_m)
+    lon, lat = _from_lonlat(grid.proj).transform(x_m, y_m, direction="INVERSE")
+    off_earth = ~(np.isfinite(lon) & np.isfinite(lat))
+    return np.where(off_earth, np.nan, lon), np.where(off_earth, np.nan, lat)
+
+
+def to_cf(proj: str) -> dict[str, Any]:
+    """Attributes of a CF grid-mapping variable (CF conventions 1.11, appendix F), `crs_wkt` among them.
+
+    Projections that CF has no name for have no `grid_mapping_name`. Raises ProjectionError as `corner_of` does.
+    """
+    crs = _crs(proj)
+    attributes = {key: value for key, value in crs.to_cf().items() if value != "unknown"}
+    operation = crs.coordinate_operation
+    if operation.method_name == "Lambert Azimuthal Equal Area (Spherical)":  # pyproj knows the ellipsoidal one only
+        given = {parameter.name: parameter.value for parameter in operation.params}
+        attributes |= {
+            "grid_mapping_name": "lambert_azimuthal_equal_area",
+            "earth_radius": crs.ellipsoid.semi_major_metre,
+            "latitude_of_projection_origin": given["Latitude of natural origin"],
+            "longitude_of_projection_origin": given["Longitude of natural origin"],
+            "false_easting": given["False easting"],
+            "false_northing": given["False northing"],
+        }
+    if attributes.get("grid_mapping_name") == "polar_stereographic":  # asked for by CF beside a standard parallel
+        south = attributes.get("standard_parallel", 90.0) < 0
+        attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
+    return attributes

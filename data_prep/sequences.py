@@ -1,0 +1,173 @@
+"""Complete runs of frames at an archive's cadence, found by time stamps: never by file order or file names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from data_prep.errors import UserError
+from data_prep.readers import LeftOut, Recording
+
+_LONGEST_KEY = 80  # a USTAR name holds 100 characters, the members' endings included
+
+
+class FrameRef(NamedTuple):
+    """Where a frame is to be read: which recording of the list, which of its times."""
+
+    recording: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Frames that follow each other without a gap, one sample of a shard.
+
+    key: unique in the shards folder, no dots. frames and times: equally long, ascending. event: the archive's name of
+    the event it is cut from; None where it is cut from a run of composites. event_time: decides an event's split.
+    """
+
+    key: str
+    frames: tuple[FrameRef, ...]
+    times: tuple[datetime, ...]
+    event: str | None = None
+    event_time: datetime | None = None
+
+
+class Found(NamedTuple):
+    """What `find_sequences` returns."""
+
+    sequences: list[Sequence]  # in order of time
+    frames: int  # frames of each
+    left_out: list[LeftOut]
+
+
+def utc(time: datetime) -> datetime:
+    """The same moment with the zone UTC; a time without a zone is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def iso(time: datetime) -> str:
+    """2019-06-01T12:05:00Z."""
+    return utc(time).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def follows(earlier: datetime, later: datetime, cadence_s: int) -> bool:
+    """Whether `later` is the next frame after `earlier`: one cadence on, give or take half of it."""
+    return abs((later - earlier).total_seconds() - cadence_s) <= cadence_s / 2
+
+
+def find_sequences(
+    recordings: list[Recording], frames: int | None, stride: int | None, cadence_s: int, archive: str
+) -> Found:
+    """Sequences of `frames` frames, a new one every `stride` frames of a run.
+
+    Events are cut each by itself, all other recordings are put together by their times. frames: None takes the
+    commonest length of the events. stride: None means `frames`, so that sequences do not overlap. archive: what
+    messages call it. Raises UserError where `frames` is missing or longer than everything there is.
+    """
+    left_out: list[LeftOut] = []
+    events = _event_runs(recordings, cadence_s, left_out)
+    runs = events + _composite_runs(recordings, cadence_s, left_out)
+    frames = frames or _usual_length(events, archive)
+    _check_length(runs, frames, archive)
+    sequences = [sequence for run in runs for sequence in _cut(run, frames, stride or frames, cadence_s, left_out)]
+    sequences.sort(key=lambda sequence: (sequence.times[0], sequence.key))
+    return Found(_with_unique_keys(sequences), frames, left_out)
+
+
+def _split_at_gaps(whole: Sequence, cadence_s: int) -> list[Sequence]:
+    times = whole.times
+    starts = [i for i in range(len(times)) if i == 0 or not follows(times[i - 1], times[i], cadence_s)]
+    ends = [*starts[1:], len(times)][: len(starts)]
+    return [
+        replace(whole, frames=whole.frames[start:end], times=times[start:end])
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def _event_runs(recordings: list[Recording], cadence_s: int, left_out: list[LeftOut]) -> list[Sequence]:
+    """The events as runs that are keyed by event; an event with gaps gives several runs."""
+    runs: list[Sequence] = []
+    seen: set[str] = set()
+    for number, recording in enumerate(recordings):
+        if recording.event is None:
+            continue
+        if recording.event in seen:
+            left_out.append(LeftOut(recording.event, "repeated event", recording.path.name))
+            continue
+        seen.add(recording.event)
+        refs = tuple(FrameRef(number, step) for step in range(len(recording.times)))
+        times = tuple(utc(time) for time in recording.times)
+        event_time = utc(recording.event_time) if recording.event_time else times[0]
+        runs += _split_at_gaps(Sequence(recording.event, refs, times, recording.event, event_time), cadence_s)
+    return runs
+
+
+def _composite_runs(recordings: list[Recording], cadence_s: int, left_out: list[LeftOut]) -> list[Sequence]:
+    """Runs of all recordings that are not events."""
+    frames: dict[datetime, FrameRef] = {}
+    for number, recording in enumerate(recordings):
+        for step, time in enumerate(recording.times if recording.event is None else ()):
+            if utc(time) in frames:
+                left_out.append(LeftOut(iso(time), "repeated time", recording.path.name))
+            frames.setdefault(utc(time), FrameRef(number, step))
+    times = tuple(sorted(frames))
+    whole = Sequence("", tuple(frames[time] for time in times), times)
+    return _split_at_gaps(whole, cadence_s)
+
+
+def _usual_length(events: list[Sequence], archive: str) -> int:
+    if not events:
+        raise UserError(f"{archive} has no events of a length of their own; give --frames N, such as 25")
+    lengths = Counter(len(event.frames) for event in events)
+    return max(lengths, key=lambda length: (lengths[length], length))
+
+
+def _check_length(runs: list[Sequence], frames: int, archive: str) -> None:
+    longest = max(runs, key=lambda run: len(run.frames), default=None)
+    if longest is None or len(longest.frames) >= frames:
+        return
+    most = len(longest.frames)
+    what = f"the {most} frames of an event" if longest.event else f"the longest run without a gap, {most} frames,"
+    raise UserError(f"frames={frames} is longer than {what} in {archive}; give {most} or fewer")
+
+
+def _cut(run: Sequence, frames: int, stride: int, cadence_s: int, left_out: list[LeftOut]) -> Iterable[Sequence]:
+    """Pieces of `frames` frames of one run; what remains at its end is left out."""
+    covered = 0
+    for start in range(0, len(run.frames) - frames + 1, stride):
+        covered = start + frames
+        part = slice(start, covered)
+        key = _piece_key(run, start, frames, cadence_s)
+        yield replace(run, key=key, frames=run.frames[part], times=run.times[part])
+    rest = len(run.frames) - covered
+    if rest > 0 and (covered == 0 or stride <= frames):
+        first = iso(run.times[covered])
+        name = f"{run.event}, {first}" if run.event else first
+        left_out.append(LeftOut(name, f"run shorter than {frames} frames", f"{rest} frames"))
+
+
+def _piece_key(run: Sequence, start: int, frames: int, cadence_s: int) -> str:
+    if run.event is None:
+        return run.times[start].strftime("%Y%m%dT%H%M" if cadence_s >= 120 else "%Y%m%dT%H%M%S")
+    step = run.frames[start].step
+    return run.event if step == 0 and frames == len(run.frames) else f"{run.event}_{step:03d}"
+
+
+def _with_unique_keys(sequences: list[Sequence]) -> list[Sequence]:
+    """The same with keys of letters, digits, _ and - only, a number added where two would be equal."""
+    taken: set[str] = set()
+    named = []
+    for sequence in sequences:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", sequence.key)[:_LONGEST_KEY]
+        key, number = plain, 1
+        while key in taken:
+            number += 1
+            key = f"{plain}-{number}"
+        taken.add(key)
+        named.append(replace(sequence, key=key))
+    return named

@@ -1,0 +1,1 @@
+"""Configs, one JSON per kind of run; README.md says which to take."""

@@ -1,0 +1,105 @@
+"""One JSON file per run: DeepSpeed's own keys and a "nowcast" section, strict at every level."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from data_prep.errors import UserError
+from ds_nowcast.config.batch import Batch, solve_batch
+from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
+from ds_nowcast.config.nowcast_keys import NowcastKeys
+from ds_nowcast.config.strict import parse
+
+__all__ = ["Batch", "NowcastKeys", "RunConfig", "load_config", "solve_batch"]
+
+
+class RunConfig(DeepSpeedKeys):
+    """The whole file."""
+
+    nowcast: NowcastKeys = Field(description="model, loss, data windows, evaluation, checkpoints, seed")
+
+    def batch(self, ranks: int) -> Batch:
+        """Batch arithmetic at so many ranks. Raises UserError where it does not divide."""
+        return solve_batch(ranks, self.train_batch_size, self.train_micro_batch_size_per_gpu, self.gradient_accumulation_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written in a config file: DeepSpeed's keys as given, ours with their defaults."""
+        ours = self.nowcast.model_dump(mode="json")
+        theirs = self.model_dump(mode="json", exclude_unset=True, exclude={"nowcast"}, by_alias=True)
+        return {**theirs, "nowcast": ours}
+
+    def for_deepspeed(self, batch: Batch) -> dict[str, Any]:
+        """What the engine is given: its own keys, the batch solved, "auto" filled in."""
+        keys = self.to_dict()
+        del keys["nowcast"]
+        params = keys.get("scheduler", {}).get("params", {})
+        if params.get("total_num_steps") == "auto":
+            params["total_num_steps"] = self.nowcast.steps
+        return keys | {
+            "train_batch_size": batch.total,
+            "train_micro_batch_size_per_gpu": batch.micro,
+            "gradient_accumulation_steps": batch.accumulation,
+        }
+
+
+def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Reads a config file, applies `key.path=value` overrides, checks all of it. Raises UserError."""
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text("utf-8"), object_pairs_hook=_no_duplicates)
+    except OSError as error:
+        raise UserError(f"config {path} cannot be read ({error.strerror}); give a JSON file such as ds_configs/demo.json") from None
+    except ValueError as error:
+        raise UserError(f"config {path} is not JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
+    for override in overrides:
+        _override(data, override)
+    config = parse(RunConfig, data, where=str(path))
+    _check_tables(config, str(path))
+    return config
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        raise ValueError(f"key {twice[0]!r} occurs twice")
+    return dict(pairs)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise UserError(f"--set {override!r} is not key=value; write for example --set nowcast.steps=100")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text  # a bare word is a string: --set nowcast.model.name=unet
+    *parents, last = name.split(".")
+    section = data
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise UserError(f"--set {override!r}: {parent!r} holds a value, not a section")
+    section[last] = value
+
+
+def _check_tables(config: RunConfig, where: str) -> None:
+    """Names and options that live in tables beside the config: the model and the losses."""
+    from ds_nowcast.losses import loss_named  # these import torch: only a config that is read needs them
+    from ds_nowcast.models import model_options
+
+    model = config.nowcast.model
+    try:
+        for name in config.nowcast.loss.weights:
+            loss_named(name)
+        model_options(model.name)
+    except UserError as error:
+        raise UserError(f"{where}: in nowcast: {error}") from None
+    parse(model_options(model.name), model.options, where=f"{where}: in nowcast.model")

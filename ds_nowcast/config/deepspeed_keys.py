@@ -1,0 +1,162 @@
+"""The top level of DeepSpeed's JSON config, as far as this trainer supports it (DeepSpeed 0.19).
+
+DeepSpeed passes over unknown top-level keys, misspelled ones included, and takes the default. Here every key is known,
+refused with a reason, or an error that names the nearest right one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ds_nowcast.config import deepspeed_sections as sections
+from ds_nowcast.config.optimizer_keys import ZERO_UNTESTED, Optimizer, Scheduler
+from ds_nowcast.config.strict import NOT_NULL, Strict
+from ds_nowcast.config.zero_keys import ZeroOptimization
+
+_REMOVED = "DeepSpeed has removed it"
+_ONE_IMAGE = "these models are convolutions on one image per sample; ZeRO splits what does not fit"
+_OWN_STREAM = "the trainer's own stream decides the order and the batches; see nowcast.data"
+
+UNSUPPORTED: dict[str, str] = {
+    "allgather_size": "use zero_optimization.allgather_bucket_size",
+    "amp": f"{_REMOVED}; use bf16, fp16 or torch_autocast",
+    "autotuning": "it restarts the training by itself; 'python -m ds_nowcast.plan' shows what fits",
+    "bfloat16": "use bf16",
+    "compression_training": _REMOVED,
+    "curriculum_learning": f"{_REMOVED}; {_OWN_STREAM}",
+    "data_efficiency": _OWN_STREAM,
+    "data_parallel_size": _ONE_IMAGE,
+    "dataloader_drop_last": _OWN_STREAM,
+    "datastates_ckpt": "checkpoints are written by DeepSpeed's own engine, then hashed",
+    "disable_allgather": "DeepSpeed reads it and does nothing with it",
+    "eigenvalue": _REMOVED,
+    "elasticity": f"{_REMOVED}; the same command resumes at another number of GPUs",
+    "expert_parallel": "there are no experts in these models",
+    "gradient_allreduce_op": "the loss is scaled for the mean over ranks",
+    "graph_harvesting": _REMOVED,
+    "hybrid_engine": "it is for generating text",
+    "managed_gradient_accumulation": "the trainer lets DeepSpeed count the micro-steps",
+    "nebula": _REMOVED,
+    "pipeline": _ONE_IMAGE,
+    "progressive_layer_drop": _REMOVED,
+    "quantize_training": _REMOVED,
+    "seq_parallel_communication_data_type": _ONE_IMAGE,
+    "sequence_parallel_size": _ONE_IMAGE,
+    "sparse_attention": _REMOVED,
+    "sparse_gradients": f"{_REMOVED}; the models here have no embeddings",
+    "tensor_parallel": _ONE_IMAGE,
+    "use_data_before_expert_parallelism": "there are no experts in these models",
+    "vocabulary_size": "there is no vocabulary here",
+    "weight_quantization": "it is for inference with text models",
+}
+"""Top-level keys that DeepSpeed knows, or knew, and that this trainer refuses, with the reason."""
+
+BatchSize = Annotated[int, Field(ge=1)]
+
+
+class DeepSpeedKeys(Strict):
+    """The keys of a run's config that DeepSpeed reads; `model_dump(exclude_unset=True)` is what it is given."""
+
+    refused: ClassVar[dict[str, str]] = UNSUPPORTED
+
+    train_batch_size: BatchSize | None = Field(None, description="samples per optimizer step over all ranks")
+    train_micro_batch_size_per_gpu: BatchSize | None = Field(None, description="samples per forward pass of one rank")
+    gradient_accumulation_steps: BatchSize | None = Field(None, description="forward passes per optimizer step")
+    optimizer: Optimizer = Field(description="the optimizer: its type and params")
+    scheduler: Annotated[Scheduler | None, NOT_NULL] = Field(
+        None, description="the learning rate's course: its type and params (absent: constant)"
+    )
+    gradient_clipping: float = Field(
+        ge=0, description="largest global gradient norm, 0 for no clipping; DeepSpeed clips at 1.0 if it is not stated"
+    )
+
+    bf16: sections.BF16 = Field(default_factory=sections.BF16, description="bfloat16 training")
+    fp16: sections.FP16 = Field(default_factory=sections.FP16, description="float16 training")
+    torch_autocast: sections.TorchAutocast = Field(
+        default_factory=sections.TorchAutocast, description="torch.autocast with fp32 weights"
+    )
+    data_types: sections.DataTypes = Field(default_factory=sections.DataTypes, description="types held by DeepSpeed")
+    communication_data_type: sections.ShortDtype | None = Field(
+        None, description="type gradients are sent in (absent: the training type)"
+    )
+    prescale_gradients: bool = Field(False, description="divide gradients before they are summed over ranks")
+    gradient_predivide_factor: float = Field(1.0, gt=0, description="what gradients are divided by before the sum")
+
+    zero_optimization: ZeroOptimization = Field(
+        default_factory=ZeroOptimization, description="ZeRO: split training state over the ranks"
+    )
+    zero_allow_untested_optimizer: bool = Field(
+        False, description="allow ZeRO with an optimizer it was not tested with"
+    )
+    zero_force_ds_cpu_optimizer: bool = Field(True, description="insist on DeepSpeed's CPU optimizer when offloading")
+    aio: sections.Aio = Field(default_factory=sections.Aio, description="reads and writes on NVMe")
+    activation_checkpointing: sections.ActivationCheckpointing = Field(
+        default_factory=sections.ActivationCheckpointing, description="how checkpointed activations are stored"
+    )
+    checkpoint: sections.Checkpoint = Field(
+        default_factory=sections.Checkpoint, description="how checkpoints are written"
+    )
+    compile: sections.Compile = Field(default_factory=sections.Compile, description="DeepCompile")
+
+    steps_per_print: int | None = Field(None, ge=1, description="optimizer steps between DeepSpeed's own log lines")
+    wall_clock_breakdown: bool = Field(False, description="log the time of forward, backward and step")
+    memory_breakdown: bool = Field(False, description="log memory at several points of a step")
+    dump_state: bool = Field(False, description="print DeepSpeed's state after set-up")
+    disable_python_gc: bool = Field(False, description="switch Python's cyclic garbage collection off in training")
+    log_level: Literal["debug", "info", "warning", "error", "critical"] | None = Field(
+        None, description="DeepSpeed's log level"
+    )
+    timers: sections.Timers = Field(default_factory=sections.Timers, description="DeepSpeed's timers")
+    comms_logger: sections.CommsLogger = Field(default_factory=sections.CommsLogger, description="log of collectives")
+    flops_profiler: sections.FlopsProfiler = Field(
+        default_factory=sections.FlopsProfiler, description="count of operations in one step"
+    )
+    tensorboard: sections.TensorBoard = Field(default_factory=sections.TensorBoard, description="TensorBoard monitor")
+    csv_monitor: sections.CSVMonitor = Field(default_factory=sections.CSVMonitor, description="CSV monitor")
+    wandb: sections.Wandb = Field(default_factory=sections.Wandb, description="Weights & Biases monitor")
+    comet: sections.Comet = Field(default_factory=sections.Comet, description="Comet monitor")
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        problems = [*self._precision_problems(), *self._zero_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _precision_problems(self) -> list[str]:
+        switches = {"bf16": self.bf16.enabled, "fp16": self.fp16.enabled, "torch_autocast": self.torch_autocast.enabled}
+        on = [name for name, enabled in switches.items() if enabled]
+        if len(on) < 2:
+            return []
+        return [f"{' and '.join(f'{name}.enabled' for name in on)} are both true; enable one kind of precision"]
+
+    def _zero_problems(self) -> list[str]:
+        zero, name = self.zero_optimization, self.optimizer.type
+        scatters = zero.stage >= 2 and zero.reduce_scatter
+        wrong = {
+            f"optimizer.type {name} is not tested by DeepSpeed under ZeRO; set zero_allow_untested_optimizer to true "
+            "or zero_optimization.stage to 0": (
+                zero.stage > 0 and name in ZERO_UNTESTED and not self.zero_allow_untested_optimizer
+            ),
+            "zero_optimization.compute_grad_norm false leaves nothing to clip by; set gradient_clipping to 0": (
+                not zero.compute_grad_norm and self.gradient_clipping > 0
+            ),
+            f"gradient_predivide_factor must be 1.0 at ZeRO stage {zero.stage} with zero_optimization.reduce_scatter": (
+                scatters and self.gradient_predivide_factor != 1.0
+            ),
+            f"prescale_gradients must be false at ZeRO stage {zero.stage} with zero_optimization.reduce_scatter": (
+                scatters and self.prescale_gradients
+            ),
+            "torch_autocast cannot be used with zero_optimization.zero_quantized_weights; disable one of them": (
+                self.torch_autocast.enabled and zero.zero_quantized_weights
+            ),
+            "bf16.bf16_master_weights_and_grads needs zero_optimization.stage 1, 2 or 3": (
+                self.bf16.bf16_master_weights_and_grads and zero.stage == 0
+            ),
+            "fp16.fp16_master_weights_and_grads needs zero_optimization.stage 1, 2 or 3": (
+                self.fp16.fp16_master_weights_and_grads and zero.stage == 0
+            ),
+        }
+        return [message for message, holds in wrong.items() if holds]

@@ -1,0 +1,115 @@
+"""The "nowcast" section of a config: what is trained on what, for how long, and how it is judged.
+
+DeepSpeed's own keys (batch sizes, optimizer, precision, ZeRO ...) stay outside this section, in `deepspeed_keys`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ds_nowcast.config.strict import Strict
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ModelKeys(Strict, extra="allow"):
+    """Which CNN; further keys are that model's own options, checked against its file."""
+
+    name: str = Field("unet", description="a model of ds_nowcast/models")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
+class AugmentOptions(Strict):
+    """Random symmetries and crops of training samples, drawn from (seed, position) on the device."""
+
+    flip: bool = Field(True, description="mirror left-right with probability 1/2")
+    rotate: bool = Field(True, description="turn by a random multiple of 90 degrees (square images only)")
+    crop: Count | None = Field(None, description="side in pixels of a random square; None keeps the whole image")
+
+
+class DataKeys(Strict):
+    """Which windows of the shards are seen, and how they are read."""
+
+    split: str = Field("train", description="split of the shards folder to train on")
+    input_frames: Count = Field(13, description="frames the model sees")
+    output_frames: Count = Field(12, description="frames it predicts (lead times, in steps of the archive's cadence)")
+    window_stride: Count = Field(12, description="frames between the starts of a sequence's windows: 0, 12, 24 ...")
+    shuffle_shards: Count | None = Field(
+        None, description="shards whose samples are shuffled together (G); None shuffles all: needs the whole split near"
+    )
+    augment: AugmentOptions = Field(
+        default_factory=lambda: AugmentOptions(flip=False, rotate=False, crop=None), description="random symmetries and crops"
+    )
+    buffer_mb: Count = Field(512, description="most megabytes of decoded codes held ahead of the step, per rank")
+    threads: Count | None = Field(None, description="decoding threads per rank; None takes the cores of the rank")
+    max_bad_samples: Annotated[int, Field(ge=0)] = Field(
+        0, description="samples that cannot be decoded before the run ends (each counts as all missing), over all ranks"
+    )
+
+    @property
+    def window(self) -> int:
+        """Frames of one training sample."""
+        return self.input_frames + self.output_frames
+
+
+class LossKeys(Strict):
+    """What is minimised: losses of ds_nowcast/losses by weight."""
+
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=lambda: {"mse": 1.0}, min_length=1, description="loss name -> weight; the weighted sum is minimised"
+    )
+
+
+class Thresholds(Strict):
+    """Where "rain" begins, for yes/no scores."""
+
+    unit: str = Field(description='a unit of the shards\' encoding ("mm/h", "dBZ", "kg/m2") or "code" for its integer codes')
+    values: list[float] = Field(min_length=1, description="ascending thresholds; a pixel at or above counts")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Thresholds:
+        if sorted(set(self.values)) != self.values:
+            raise ValueError(f"values must ascend, given {self.values}")
+        return self
+
+
+class EvaluationKeys(Strict):
+    """When and how the model is scored while it trains."""
+
+    every: Count = Field(1000, description="optimizer steps between evaluations; the last step is always evaluated")
+    split: str = Field("val", description="split scored while training")
+    micro_batch: Count = Field(4, description="windows a rank predicts at a time")
+    max_windows: Count | None = Field(None, description="score the first so many windows only; None scores all")
+    select: Literal["csi_pooled", "csi_lead_mean", "mse", "mae"] = Field(
+        "csi_pooled", description="score (mean over thresholds) by which the best step is exported"
+    )
+    thresholds: Thresholds | None = Field(None, description="None takes the customary ones of the shards' encoding")
+
+
+class CheckpointKeys(Strict):
+    """When the state of training is saved."""
+
+    every: Count = Field(1000, description="optimizer steps between checkpoints; the last step is always saved")
+    keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept; 2 or more, so a damaged one has a predecessor")
+
+
+class NowcastKeys(Strict):
+    """The whole section."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seeds weights, the order of samples and augmentation")
+    steps: Count = Field(description="optimizer steps of the whole training")
+    model: ModelKeys = Field(default_factory=lambda: ModelKeys(name="unet"), description="which CNN")
+    loss: LossKeys = Field(default_factory=lambda: LossKeys(), description="what is minimised")
+    data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
+    evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
+    checkpoint: CheckpointKeys = Field(default_factory=lambda: CheckpointKeys(), description="saving")
+    log_every: Count = Field(10, description="optimizer steps between lines of metrics.jsonl and of the display")
+    max_skipped_steps: Count = Field(
+        20, description="optimizer steps in a row skipped for overflowing gradients before the run ends"
+    )

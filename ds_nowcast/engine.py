@@ -1,0 +1,166 @@
+"""The one door to DeepSpeed: an engine that steps, saves, loads and gives its weights out, at every ZeRO stage."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns on every rank that it found none
+
+import deepspeed
+from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+from deepspeed.utils import logger as deepspeed_logger
+from deepspeed.utils import safe_get_full_fp32_param
+from torch import nn
+
+from ds_nowcast.ranks import Ranks
+
+# Without this a ZeRO 1/2 checkpoint cannot be turned into a universal one, which another world size needs.
+UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What an optimizer step did."""
+
+    applied: bool  # False where gradients overflowed and the weights stayed
+    grad_norm: float | None  # before clipping; None where the engine does not say
+    lr: float
+    loss_scale: float
+
+
+class _RememberingCheckpointEngine(TorchCheckpointEngine):
+    """Writes as DeepSpeed does, but a failed write is kept for later: an exception would leave other ranks in a barrier."""
+
+    failure: str | None = None
+
+    def save(self, state_dict: Any, path: str) -> None:
+        try:
+            super().save(state_dict, path)
+        except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+            self.failure = f"{path}: {error}"
+
+
+class Engine:
+    """A DeepSpeed engine over one model."""
+
+    def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks) -> None:
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls, each step
+        deepspeed_logger.setLevel(logging.WARNING if ranks.first else logging.ERROR)
+        self._ranks = ranks
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
+        self._engine.checkpoint_engine = _RememberingCheckpointEngine(self._engine._config)
+        self._plain = not (self._engine.zero_optimization() or self._engine.fp16_enabled() or self._engine.bfloat16_enabled())
+        if self._plain:
+            self._guard_optimizer()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps since the start of training."""
+        return int(self._engine.global_steps)
+
+    @property
+    def samples(self) -> int:
+        """Samples since the start of training, over all ranks: the position of the next one."""
+        return int(self._engine.global_samples)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model's input must be."""
+        if self._engine.bfloat16_enabled():
+            return torch.bfloat16
+        return torch.float16 if self._engine.fp16_enabled() else torch.float32
+
+    def __call__(self, past_BTHW: torch.Tensor) -> torch.Tensor:
+        """The model's forecast; gradients only in training mode."""
+        prediction: torch.Tensor = self._engine(past_BTHW)
+        return prediction
+
+    def train(self, mode: bool = True) -> None:
+        """Training or evaluation mode."""
+        self._engine.train(mode)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Accumulates gradients; DeepSpeed divides them by accumulation and averages over ranks."""
+        self._engine.backward(loss)
+
+    def step(self) -> Stepped | None:
+        """After each backward; None before the last micro-batch of an optimizer step."""
+        if not self._engine.is_gradient_accumulation_boundary():
+            self._engine.step()
+            return None
+        norm = self._own_grad_norm() if self._plain else None
+        self._finite = norm is None or math.isfinite(norm)
+        self._engine.step()
+        if norm is None:
+            reported = self._engine.get_global_grad_norm()
+            norm = None if reported is None else float(reported)
+        applied = bool(self._engine.was_step_applied()) and self._finite
+        scale = float(self._engine.optimizer.cur_scale) if self._engine.fp16_enabled() else 1.0
+        return Stepped(applied, norm, float(self._engine.get_lr()[0]), scale)
+
+    def pass_over(self) -> None:
+        """Counts an optimizer step that makes no update: its samples are behind us, weights and schedule as they were."""
+        self._engine.micro_steps += self._engine.gradient_accumulation_steps()
+        self._engine.global_steps += 1
+        self._engine.global_samples += self._engine.train_batch_size()
+
+    def monitor(self, values: dict[str, float]) -> None:
+        """Sends numbers to the monitors of the config (TensorBoard, CSV, W&B ...), if any."""
+        if self._engine.monitor.enabled and self._ranks.first:
+            self._engine.monitor.write_events([(f"nowcast/{name}", value, self.samples) for name, value in values.items()])
+
+    def _own_grad_norm(self) -> float:
+        """The norm that DeepSpeed does not tell at ZeRO 0 without half precision; gradients are reduced by now."""
+        grads = [p.grad for p in self._parameters if p.grad is not None]
+        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) if grads else 0.0
+
+    def _guard_optimizer(self) -> None:
+        """At ZeRO 0 in fp32 DeepSpeed would step on infinite gradients: pass over such steps, as other stages do."""
+        step = self._engine.optimizer.step
+        self._finite = True
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return step(*args, **kwargs) if self._finite else None
+
+        self._engine.optimizer.step = guarded
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The full fp32 weights by name, on the CPU, on rank 0 (elsewhere empty). Every rank must call."""
+        weights: dict[str, torch.Tensor] = {}
+        for name, parameter in self._engine.module.named_parameters():
+            full = safe_get_full_fp32_param(parameter)
+            if self._ranks.first:
+                weights[name] = (parameter if full is None else full).detach().float().cpu().reshape(_full_shape(parameter)).clone()
+        for name, buffer in self._engine.module.named_buffers():
+            if self._ranks.first:
+                weights[name] = buffer.detach().cpu().clone()
+        return weights
+
+    def save(self, folder: Path, tag: str, client_state: dict[str, Any]) -> str | None:
+        """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""
+        writer = self._engine.checkpoint_engine
+        writer.failure = None
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO, save_latest=False)
+        failure: str | None = writer.failure
+        return failure
+
+    def load(self, folder: Path, tag: str) -> dict[str, Any]:
+        """Restores weights, optimizer, schedule and counters. Returns the client state it was saved with."""
+        path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
+        assert path is not None, f"{folder}/{tag} was verified and then not loaded"
+        return dict(client_state)
+
+
+def _full_shape(parameter: nn.Parameter) -> torch.Size:
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return shape

@@ -1,0 +1,107 @@
+"""Scores a trained model on a split against persistence: plain python, or `deepspeed ... --module ds_nowcast.evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.console import progress
+from data_prep.errors import DataError, UserError
+from data_prep.files import write_atomically
+from data_prep.index import Shards, open_shards
+from ds_nowcast import ranks as process_group
+from ds_nowcast.evaluation import Evaluation, Scored
+from ds_nowcast.exported import ModelCard, open_model
+from ds_nowcast.launch import ends_as_a_rank, parser
+from ds_nowcast.models import check_size
+from ds_nowcast.report import score_table, write_pictures
+from ds_nowcast.stream.order import window_starts
+
+EXAMPLE = "deepspeed --hostfile hostfile --module ds_nowcast.evaluate --run runs/unet --shards shards/sevir --split test"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser("ds_nowcast.evaluate", "Score a trained model against persistence.", EXAMPLE)
+    which = options.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", type=Path, metavar="DIR", help="run folder; its best evaluated step is scored")
+    which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
+    options.add_argument("--shards", required=True, metavar="DIR", help="shards folder")
+    options.add_argument("--split", required=True, metavar="NAME", help="split of the shards folder to score on")
+    options.add_argument("--out", type=Path, metavar="DIR", help="where scores.json and report/ go (default: the model's folder)")
+    args = options.parse_args(argv)
+    return ends_as_a_rank(lambda: evaluate(args))
+
+
+def evaluate(args: Namespace) -> int:
+    """Writes `scores.json` and pictures. Returns 0; raises ExpectedError."""
+    shards = open_shards(args.shards)
+    shards.split(args.split)
+    ranks = process_group.join()
+    torch.set_num_threads(ranks.threads)
+    model, card = open_model(args.run, args.model, ranks.device)
+    check_shards(card, shards, model.stride)
+    out: Path = args.out or (args.run if args.run is not None else args.model.parent)
+
+    evaluation = Evaluation(shards, args.split, card.data(args.split), card.thresholds, ranks, micro_batch=card.micro_batch)
+    windows = shards.split(args.split).samples * len(window_starts(shards.index.frames, card.data(args.split)))
+    with progress("windows", windows, quiet=args.quiet or not ranks.first) as advance:
+        scored = evaluation.run(model, advance)
+    if scored.bad:
+        raise DataError(f"{len(scored.bad)} samples cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`")
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        scores = scores_of(scored, card, shards, args.split)
+        write_atomically(out / "scores.json", (json.dumps(scores, indent=1, allow_nan=False) + "\n").encode())
+        print(score_table(scores))
+        try:
+            write_pictures(out / "report", scores, scored, model, card, shards, args.split)
+            print(f"scores in {out / 'scores.json'}, pictures in {out / 'report'}")
+        except UserError as error:  # the pictures' library is an extra: scores must not depend on it
+            print(f"scores in {out / 'scores.json'}; no pictures: {error}", file=sys.stderr)
+    ranks.barrier()
+    return 0
+
+
+def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
+    """Raises UserError where these shards are not what the model takes."""
+    index = shards.index
+    card.check_kind(str(shards.folder), unit=index.unit, cadence_s=index.cadence_s, pixel_m=index.pixel_m)
+    if index.encoding != card.encoding:
+        raise UserError(f"{shards.folder} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}")
+    window_starts(index.frames, card.data("any"))
+    check_size(stride, *index.shape)
+
+
+def scores_of(scored: Scored, card: ModelCard, shards: Shards, split: str) -> dict[str, Any]:
+    """The content of `scores.json`."""
+    task = {
+        "frames": card.input_frames,
+        "leads": card.output_frames,
+        "cadence_s": card.cadence_s,
+        "thresholds": card.thresholds.model_dump(),
+        "windows": scored.windows,
+        "split": split,
+        "data": _relation(card, shards, split),
+        "index_hash": shards.hash,
+        "model": {"name": card.name, "parameters": card.parameters, "step": card.step},
+    }
+    absent = {"absent": "the extrapolation baseline is not part of this version"}
+    return {"task": task, "model": scored.model, "persistence": scored.persistence, "extrapolation": absent}
+
+
+def _relation(card: ModelCard, shards: Shards, split: str) -> str:
+    """How the scored data relate to those trained on: a score on training data is no skill."""
+    if shards.hash != card.trained_on["index_hash"]:
+        return "other shards than those trained on; whether they overlap is not known"
+    return "training data" if split == card.trained_on["split"] else "held out"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""A trained model outside its run: `model.safetensors` (weights) and `model.json` (all else that a forecast needs).
+
+Reading executes nothing from the files: weights are safetensors, the model is one of ours by name.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from data_prep.encoding import ENCODINGS, Encoding
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from data_prep.index import Shards
+from ds_nowcast.config import RunConfig
+from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
+from ds_nowcast.model_space import thresholds_of
+from ds_nowcast.models import NowcastModel, build_model
+from ds_nowcast.stream.augment import augmented_shape
+
+FORMAT_VERSION = 1
+
+
+class ModelCard(BaseModel):
+    """What `model.json` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    format_version: int = FORMAT_VERSION
+    name: str = Field(description="a model of ds_nowcast/models")
+    options: dict[str, Any] = Field(description="its options")
+    parameters: int
+    input_frames: int
+    output_frames: int
+    window_stride: int = Field(description="frames between windows of a sequence, for scores on the same windows")
+    encoding: str
+    unit: str = Field(description="unit of the archive it was trained on")
+    cadence_s: int
+    pixel_m: tuple[float, float]
+    shape: tuple[int, int] = Field(description="rows, columns it was trained on")
+    thresholds: Thresholds = Field(description="by which it is scored")
+    micro_batch: int = Field(description="windows predicted at a time when it is scored")
+    trained_on: dict[str, str] = Field(description="archive, split and index_hash of its shards")
+    step: int = Field(description="optimizer steps behind the weights")
+    scores: dict[str, Any] = Field(description="of the split scored while training, empty before the first evaluation")
+
+    @property
+    def codes(self) -> Encoding:
+        """The encoding of its input."""
+        return ENCODINGS[self.encoding]
+
+    def data(self, split: str) -> DataKeys:
+        """The windows it takes, of a split."""
+        return DataKeys(
+            split=split, input_frames=self.input_frames, output_frames=self.output_frames, window_stride=self.window_stride
+        )
+
+    def check_kind(self, what: str, *, unit: str, cadence_s: int, pixel_m: tuple[float, float]) -> None:
+        """Raises UserError where `what` (an archive, shards) is of another kind than the model was trained on."""
+        pairs = [
+            ("unit", self.unit, unit),
+            ("cadence", f"{self.cadence_s} s", f"{cadence_s} s"),
+            ("pixel size", *(f"{height:.6g} x {width:.6g} m" for height, width in (self.pixel_m, pixel_m))),
+        ]
+        differing = [f"{name} {theirs} where the model was trained on {ours}" for name, ours, theirs in pairs if ours != theirs]
+        if differing:
+            raise UserError(f"{what} has {', '.join(differing)}; give data of the model's kind, or a model trained on this kind")
+
+    def to_json(self) -> bytes:
+        """The file's content."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+
+
+def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, scores: dict[str, Any]) -> ModelCard:
+    """The card of a model in training."""
+    keys, index = config.nowcast, shards.index
+    return ModelCard(
+        name=keys.model.name,
+        options=keys.model.options,
+        parameters=parameters,
+        input_frames=keys.data.input_frames,
+        output_frames=keys.data.output_frames,
+        window_stride=keys.data.window_stride,
+        encoding=index.encoding,
+        unit=index.unit,
+        cadence_s=index.cadence_s,
+        pixel_m=index.pixel_m,
+        shape=augmented_shape(index.shape, keys.data.augment),
+        thresholds=thresholds_of(index.codes, index.unit, keys.evaluation.thresholds),
+        micro_batch=keys.evaluation.micro_batch,
+        trained_on={"archive": index.archive, "split": keys.data.split, "index_hash": shards.hash},
+        step=step,
+        scores=scores,
+    )
+
+
+def write_weights(path: Path, weights: dict[str, torch.Tensor], card: ModelCard | None = None) -> None:
+    """Writes safetensors, and the card beside it; each whole or not at all."""
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+    if card is not None:
+        write_atomically(path.with_suffix(".json"), card.to_json())
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name. Raises UserError where the file is missing or not safetensors."""
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"weights {path} cannot be read ({error.strerror}); give a .safetensors file that a training wrote") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}); export or copy it again") from None
+
+
+def load_into(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Sets the model's weights. Raises UserError, naming a tensor, where they are another model's."""
+    own = model.state_dict()
+    for name in own.keys() | weights.keys():
+        theirs, ours = weights.get(name), own.get(name)
+        if theirs is None or ours is None or theirs.shape != ours.shape:
+            shapes = [("absent" if tensor is None else str(tuple(tensor.shape))) for tensor in (theirs, ours)]
+            raise UserError(f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for")
+    model.load_state_dict(weights)
+
+
+def open_model(run: Path | None, model: Path | None, device: torch.device) -> tuple[NowcastModel, ModelCard]:
+    """The model of a run folder, or of a .safetensors file with its .json beside it, in evaluation mode.
+
+    Raises UserError where there is none yet, or the files are damaged or do not belong together.
+    """
+    path = model if model is not None else Path(str(run)) / "model.safetensors"
+    if run is not None and not (Path(run) / "run.json").is_file():
+        raise UserError(f"{run} is not a run folder (it has no run.json); give one that ds_nowcast.train made, or --model FILE")
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; it is written at a training's first evaluation")
+    card = _read_card(path.with_suffix(".json"))
+    built = build_model(card.name, card.options, card.input_frames, card.output_frames)
+    load_into(built, read_weights(path), path)
+    return built.eval().to(device), card
+
+
+def _read_card(path: Path) -> ModelCard:
+    try:
+        card = ModelCard.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); it belongs beside the weights") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path} is damaged: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+    if card.format_version != FORMAT_VERSION or card.encoding not in ENCODINGS:
+        raise UserError(f"{path} is of format {card.format_version} and encoding {card.encoding!r}, which this version does not read")
+    return card

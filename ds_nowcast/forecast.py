@@ -1,0 +1,120 @@
+"""A forecast from an archive's newest frames: CF netCDF, a picture, an animation."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_prep.console import ends_politely
+from data_prep.errors import UserError
+from data_prep.frames import Grid
+from data_prep.layout import AnotherGridError, read_sequence, usual_layout
+from data_prep.pictures import Strip, forecast_gif, forecast_picture
+from data_prep.readers import READERS, reader_named
+from data_prep.sequences import find_sequences, iso
+from ds_nowcast.exported import ModelCard, open_model
+from ds_nowcast.launch import parser
+from ds_nowcast.models import NowcastModel
+from ds_nowcast.netcdf import write_forecast
+from ds_nowcast.tiling import forecast_domain
+
+EXAMPLE = (
+    "python -m ds_nowcast.forecast --run runs/unet --format knmi --source 'latest/*.h5' \\\n"
+    "      --out forecast.nc --picture forecast.png --gif forecast.gif"
+)
+
+
+class Observed(NamedTuple):
+    """The newest frames of an archive."""
+
+    codes_THW: NDArray[np.integer]
+    times: tuple[datetime, ...]
+    grid: Grid
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser("python -m ds_nowcast.forecast", "Forecast from an archive's newest frames.", EXAMPLE)
+    which = options.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", type=Path, metavar="DIR", help="run folder; its best evaluated step forecasts")
+    which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
+    options.add_argument("--format", required=True, metavar="NAME", help=f"of the archive: {', '.join(READERS)}")
+    options.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs")
+    options.add_argument("--out", required=True, type=Path, metavar="FILE.nc", help="netCDF file to write")
+    options.add_argument("--picture", type=Path, metavar="FILE.png", help="picture to write")
+    options.add_argument("--gif", type=Path, metavar="FILE.gif", help="animation to write")
+    args = options.parse_args(argv)
+    return ends_politely(lambda: forecast(args))
+
+
+def forecast(args: Namespace) -> int:
+    """Writes the files asked for. Returns 0; raises UserError."""
+    for path in (args.out, args.picture, args.gif):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{path} cannot be written: {path.absolute().parent} is not a folder; make it first")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, card = open_model(args.run, args.model, device)
+    past = newest_frames(args.format, args.source, card)
+    values_LHW = predict(model, card, past, device)
+
+    leads = [timedelta(seconds=card.cadence_s * lead) for lead in range(1, card.output_frames + 1)]
+    unit = reader_named(args.format).unit
+    source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
+    history = shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]])
+    write_forecast(
+        args.out, values_LHW, unit=unit, grid=past.grid, reference_time=past.times[-1],
+        lead_s=[int(lead.total_seconds()) for lead in leads], source=source, history=history,
+    )  # fmt: skip
+    strips = (
+        Strip("Observed", card.codes.decode(past.codes_THW, unit), past.times),
+        Strip("Forecast", values_LHW, [past.times[-1] + lead for lead in leads]),
+    )
+    title = f"Nowcast from {past.times[-1]:%Y-%m-%d %H:%M} UTC"
+    if args.picture:
+        forecast_picture(args.picture, *strips, unit=unit, grid=past.grid, title=title)
+    if args.gif:
+        forecast_gif(args.gif, *strips, unit=unit, grid=past.grid, title=title)
+    if not args.quiet:
+        written = ", ".join(str(path) for path in (args.out, args.picture, args.gif) if path)
+        print(f"forecast from {iso(past.times[-1])} to {iso(past.times[-1] + leads[-1])}: {written}")
+    return 0
+
+
+def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Observed:
+    """The last `input_frames` frames at the model's cadence. Raises UserError where there are none of the model's kind."""
+    reader, where = reader_named(archive), " ".join(sources)
+    scan = reader.scan(sources)
+    # stride 1: whichever window ends last. find_sequences names the longest run where none is long enough.
+    found = find_sequences(scan.recordings, card.input_frames, 1, reader.cadence_s, where)
+    newest = max(found.sequences, key=lambda sequence: (sequence.times[-1], sequence.key))
+    recordings = dict(enumerate(scan.recordings))
+    layout = usual_layout(reader, scan.recordings, [newest], None, card.encoding)
+    card.check_kind(where, unit=reader.unit, cadence_s=reader.cadence_s, pixel_m=layout.pixel_m)
+    try:
+        codes_THW, grid = read_sequence(reader, recordings, newest, layout)
+    except AnotherGridError as error:
+        raise UserError(f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid") from None
+    return Observed(codes_THW, newest.times, grid)
+
+
+@torch.no_grad()
+def predict(model: NowcastModel, card: ModelCard, past: Observed, device: torch.device) -> NDArray[np.float32]:
+    """(L, H, W) in the archive's unit; NaN where the radar did not see in the last frame."""
+    table = torch.from_numpy(card.codes.model_table())
+    past_THW = table[torch.from_numpy(past.codes_THW.astype(np.int64))]
+    forecast_LHW = forecast_domain(lambda tiles: model(tiles.to(device)), past_THW, card.shape, model.stride)
+    values_LHW = card.codes.from_model(forecast_LHW.clamp(0.0, 1.0).numpy(), card.unit)
+    return np.where(past.codes_THW[-1] < card.codes.missing, values_LHW, np.float32(np.nan))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What the commands that run under a launcher share: options it adds, and how a rank ends when something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from data_prep.console import ends_politely
+from data_prep.errors import ExpectedError
+from ds_nowcast.ranks import environment_rank, host, leave
+
+_HEAD_START_S = 2.0
+
+
+def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
+    """A parser with an example in its --help and the options of every command."""
+    result = argparse.ArgumentParser(
+        prog=prog, description=about, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--quiet", action="store_true", help="show no progress")
+    result.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # DeepSpeed's launcher passes it
+    return result
+
+
+def ends_as_a_rank(run: Callable[[], int]) -> int:
+    """The exit code of `run`. What all ranks find wrong is said once, by rank 0."""
+    rank = environment_rank()
+    if rank == 0:
+        return ends_politely(run)
+    try:
+        return run()
+    except ExpectedError as error:
+        # Rank 0 found the same, most likely: the launcher ends us when it is gone, before we repeat its words.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(_HEAD_START_S)
+        print(f"error on rank {rank} ({host()}): {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        leave_quietly()
+
+
+def leave_quietly() -> None:
+    """Ends the process group where that can still be done."""
+    try:
+        leave()
+    except RuntimeError:
+        pass

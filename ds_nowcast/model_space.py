@@ -1,0 +1,56 @@
+"""From shard codes to what a model sees and is judged by: [0, 1] by a look-up table on the device, and a mask."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from data_prep.encoding import Encoding
+from data_prep.errors import UserError
+from ds_nowcast.config.nowcast_keys import Thresholds
+
+
+class Windows(NamedTuple):
+    """A batch in model space. A pixel without data is 0 in `past` and `target` and False in `valid` and `seen`."""
+
+    past_BTHW: torch.Tensor  # float32 in [0, 1], the input frames
+    target_BTHW: torch.Tensor  # float32 in [0, 1], the output frames
+    valid_BTHW: torch.Tensor  # bool, where the target was observed
+    seen_BHW: torch.Tensor  # bool, where the last input frame was observed
+
+
+class ModelSpace:
+    """The look-up table of an encoding on a device."""
+
+    def __init__(self, encoding: Encoding, input_frames: int, device: torch.device) -> None:
+        self._table = torch.from_numpy(encoding.model_table()).to(device)
+        self.missing, self._input_frames = encoding.missing, input_frames
+
+    def windows(self, codes_BTHW: torch.Tensor) -> Windows:
+        """Codes on the device, input and output frames, as a batch."""
+        values = self._table[codes_BTHW.int()]
+        observed = codes_BTHW < self.missing
+        n = self._input_frames
+        return Windows(values[:, :n], values[:, n:], observed[:, n:], observed[:, n - 1])
+
+
+def thresholds_of(encoding: Encoding, unit: str, given: Thresholds | None) -> Thresholds:
+    """The thresholds to score by: those given, or the encoding's customary ones, preferring the archive's unit."""
+    if given is None:
+        unit = unit if unit in encoding.thresholds else next(iter(encoding.thresholds))
+        return Thresholds(unit=unit, values=list(map(float, encoding.thresholds[unit])))
+    allowed = (*encoding.units, "code")
+    if given.unit not in allowed:
+        raise UserError(f"nowcast.evaluation.thresholds.unit is {given.unit!r}; shards of encoding {encoding.name} have {', '.join(allowed)}")
+    return given
+
+
+def in_model_space(encoding: Encoding, thresholds: Thresholds) -> torch.Tensor:
+    """(K,) float32 thresholds in model space."""
+    return torch.tensor([encoding.to_model(value, thresholds.unit) for value in thresholds.values], dtype=torch.float32)
+
+
+def threshold_labels(thresholds: Thresholds) -> list[str]:
+    """Keys of the scores: the thresholds as text."""
+    return [f"{value:g}" for value in thresholds.values]

@@ -1,0 +1,61 @@
+"""The CNNs. One model is one file and one line of the table below.
+
+A model's file offers `Options` (its settings, every field described) and
+`build(options, input_frames, output_frames) -> NowcastModel`. A file is imported when its model is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, cast
+
+from torch import nn
+
+from data_prep.errors import UserError
+from ds_nowcast.config.strict import Strict, parse
+
+MODELS: dict[str, str] = {"unet": "ds_nowcast.models.unet"}
+
+
+class NowcastModel(nn.Module):
+    """(B, T_in, H, W) -> (B, T_out, H, W), both in model space [0, 1] (0 where the radar did not see)."""
+
+    stride: int
+    """H and W must be multiples of it."""
+    finite_receptive_field: bool
+    """True when a pixel's forecast depends on a bounded neighbourhood (in evaluation): domains may be run whole."""
+
+
+def build_model(name: str, options: Mapping[str, Any], input_frames: int, output_frames: int) -> NowcastModel:
+    """A new model with its initial weights, drawn from torch's default generator.
+
+    `options` is the config's, unchecked. Raises UserError for an unknown model or option.
+    """
+    checked = parse(model_options(name), dict(options), where=f"model {name}")
+    return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+
+
+def model_options(name: str) -> type[Strict]:
+    """The class that checks a model's options. Raises UserError naming the models there are."""
+    return cast(type[Strict], _module(name).Options)
+
+
+def _module(name: str) -> ModuleType:
+    if name not in MODELS:
+        raise UserError(f"model {name!r} is not known; choose one of {', '.join(MODELS)}")
+    return import_module(MODELS[name])
+
+
+def check_size(stride: int, rows: int, columns: int) -> None:
+    """Raises UserError when a model of that stride cannot take images of rows x columns pixels."""
+    if rows % stride == 0 and columns % stride == 0:
+        return
+    below = [max(side // stride, 1) * stride for side in (rows, columns)]
+    above = [-(-side // stride) * stride for side in (rows, columns)]
+    sizes = dict.fromkeys(str(r) if rows == columns else f"{r} x {c}" for r, c in (below, above))
+    raise UserError(
+        f"images of {rows} x {columns} pixels do not fit a model of stride {stride}: "
+        f"give sizes divisible by {stride}, such as {' or '.join(sizes)} (build --crop)"
+    )

@@ -1,0 +1,109 @@
+"""The process group: who we are among the ranks, and the few collectives that the trainer needs. Torch alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+GROUP_TIMEOUT = timedelta(minutes=30)  # long: a save or an evaluation on another rank must not look like a failure
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all. Without a launcher it is the only one, and collectives do nothing."""
+
+    rank: int
+    world: int
+    local_rank: int
+    local_world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank speaks for all: writes shared files and the display."""
+        return self.rank == 0
+
+    @property
+    def threads(self) -> int:
+        """Cores that fall to this rank on its host."""
+        return max(1, len(os.sched_getaffinity(0)) // self.local_world)
+
+    def sum(self, numbers: Sequence[float]) -> list[float]:
+        """Element by element over the ranks, in float64: whole numbers stay exact up to 2^53."""
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        return [float(x) for x in self.sum_tensor(tensor).tolist()]
+
+    def sum_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """In place over the ranks."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds on any rank; every rank must ask."""
+        return self.sum([float(flag)])[0] > 0
+
+    def gather(self, thing: Any) -> list[Any]:
+        """Every rank's thing, on every rank, in rank order. Small objects of our own making only."""
+        if self.world == 1:
+            return [thing]
+        things: list[Any] = [None] * self.world
+        dist.all_gather_object(things, thing)
+        return things
+
+    def from_first(self, thing: Any) -> Any:
+        """Rank 0's thing on every rank."""
+        return self.gather(thing if self.first else None)[0]
+
+    def barrier(self) -> None:
+        """Waits for all."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def environment_rank() -> int:
+    """The rank the launcher gave this process, before any group exists; 0 without a launcher."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def environment_world() -> int:
+    """The number of ranks the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join(*, always: bool = False) -> Ranks:
+    """Forms the process group that the launcher describes (NCCL on GPUs, gloo on CPUs) and says who we are in it.
+
+    always: form one of a single process where there is no launcher; DeepSpeed needs a group.
+    """
+    world, local_rank = environment_world(), int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+        device = torch.device("cuda", local_rank)
+    else:
+        device = torch.device("cpu")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
+    elif always:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    return Ranks(environment_rank(), world, local_rank, local_world, device)
+
+
+def leave() -> None:
+    """Ends the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()

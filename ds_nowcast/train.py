@@ -1,0 +1,274 @@
+"""Trains a CNN on shards: `deepspeed --hostfile hostfile --module ds_nowcast.train ...`. The same command resumes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.errors import DataError, ExpectedError, UserError
+from data_prep.index import Shards, open_shards
+from ds_nowcast import ranks as process_group
+from ds_nowcast.checkpoints import Checkpoints
+from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.display import Display
+from ds_nowcast.engine import Engine
+from ds_nowcast.errors import STOPPED, DivergedError
+from ds_nowcast.evaluation import Evaluation, selected
+from ds_nowcast.exported import card_of, load_into, read_weights, write_weights
+from ds_nowcast.launch import ends_as_a_rank, parser
+from ds_nowcast.meters import Meters
+from ds_nowcast.model_space import ModelSpace, thresholds_of
+from ds_nowcast.models import NowcastModel, build_model, check_size
+from ds_nowcast.ranks import Ranks
+from ds_nowcast.run_folder import Metrics, RunFolder, run_identity
+from ds_nowcast.stop import StopRequest
+from ds_nowcast.stream.augment import augmented_shape
+from ds_nowcast.stream.order import identity, training_order
+from ds_nowcast.stream.pipeline import CodeStream, training_stream
+from ds_nowcast.training_step import TrainingStep
+
+EXAMPLE = (
+    "deepspeed --hostfile hostfile --module ds_nowcast.train --deepspeed_config ds_configs/unet_zero2_bf16.json \\\n"
+    "      --shards shards/sevir --run runs/unet"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser("ds_nowcast.train", "Train a nowcasting CNN; the same command resumes.", EXAMPLE)
+    options.add_argument("--deepspeed_config", required=True, metavar="FILE", help="JSON: DeepSpeed's keys and a nowcast section")
+    options.add_argument("--shards", required=True, metavar="DIR", help="folder that `python -m data_prep build` made")
+    options.add_argument("--run", required=True, metavar="DIR", help="run folder, new or to be resumed")
+    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings, such as nowcast.steps=500")
+    options.add_argument("--seed", type=int, help="instead of nowcast.seed")
+    options.add_argument("--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights")
+    options.add_argument("--new-order", action="store_true", help="resume although the order of samples has changed")
+    args = options.parse_args(argv)
+    return ends_as_a_rank(lambda: train(args))
+
+
+def train(args: argparse.Namespace) -> int:
+    """Runs a training to its end, or to a signal. Returns the exit code; raises ExpectedError."""
+    stop = StopRequest()
+    overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
+    config, shards, run = load_config(args.deepspeed_config, overrides), open_shards(args.shards), RunFolder(args.run)
+    batch = config.batch(process_group.environment_world())
+    check_fits(config, shards)
+    run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
+    resuming = run.check(run_is, order_is, new_order=args.new_order)
+    start = None if args.init_from is None else read_weights(args.init_from)
+
+    ranks = process_group.join(always=True)
+    torch.set_num_threads(ranks.threads)
+    torch.manual_seed(config.nowcast.seed)
+    if ranks.first:
+        run.describe(config, run_is, order_is, ranks.world)
+    keys = config.nowcast
+    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    if start is not None and not resuming:
+        load_into(model, start, args.init_from)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    engine = Engine(model, config.for_deepspeed(batch), ranks)
+
+    with Display(keys.steps, 0, shown=ranks.first and not args.quiet) as display:
+        display.say(f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}")
+        training = Training(config, shards, run, ranks, batch, engine, display, parameters)
+        try:
+            return training.run(stop)
+        except ExpectedError as error:
+            if ranks.first:
+                run.fail(str(error), ranks.rank, process_group.host(), error.exit_code)
+            raise
+
+
+def check_fits(config: RunConfig, shards: Shards) -> None:
+    """Raises UserError where the config asks for what the shards or the model do not give; starts nothing."""
+    keys = config.nowcast
+    training_order(shards, keys.data, keys.seed)
+    shards.split(keys.evaluation.split)
+    thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
+    with torch.device("meta"):
+        model: NowcastModel = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
+        check_size(model.stride, rows, columns)
+
+
+class Training:
+    """The loop, and what it does now and then."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        shards: Shards,
+        run: RunFolder,
+        ranks: Ranks,
+        batch: Batch,
+        engine: Engine,
+        display: Display,
+        parameters: int,
+    ) -> None:
+        self.keys, self.config, self.shards, self.run_folder = config.nowcast, config, shards, run
+        self.ranks, self.batch, self.engine, self.display, self.parameters = ranks, batch, engine, display, parameters
+        self.checkpoints = Checkpoints(run.checkpoints, self.keys.checkpoint.keep, ranks)
+        thresholds = thresholds_of(shards.index.codes, shards.index.unit, self.keys.evaluation.thresholds)
+        evaluation = self.keys.evaluation
+        self.evaluation = Evaluation(
+            shards, evaluation.split, self.keys.data, thresholds, ranks,
+            micro_batch=evaluation.micro_batch, max_windows=evaluation.max_windows,
+        )  # fmt: skip
+        # What a resume must know beside the engine's own state; it travels in every checkpoint.
+        self.state: dict[str, Any] = {"best": None, "evaluated": 0, "bad_samples": 0, "skipped": 0}
+        self.saved = 0
+
+    def run(self, stop: StopRequest) -> int:
+        """From the last checkpoint to the last step. Returns 0, or 75 where a signal stopped it and the state was saved."""
+        self.resume()
+        engine, keys, ranks = self.engine, self.keys, self.ranks
+        space = ModelSpace(self.shards.index.codes, keys.data.input_frames, ranks.device)
+        step = TrainingStep(engine, keys, space, self.batch, ranks)
+        meters = Meters(self.batch, ranks)
+        with self.stream() as stream:
+            while True:
+                if engine.steps > self.state["evaluated"] and self.due(keys.evaluation.every):
+                    meters.pause(self.evaluate)
+                if engine.steps > self.saved and self.due(keys.checkpoint.every):
+                    meters.pause(self.save)
+                if engine.steps >= keys.steps:
+                    break
+
+                batch = meters.waiting(lambda: next(stream))
+                codes_BTHW, valid = step.prepare(batch)
+                totals = ranks.sum([valid, len(batch.bad), stop.reason is not None])
+                if totals[2]:
+                    return self.stopped(stop)
+                self.account_for_bad([str(sample) for sample in batch.bad], int(totals[1]))
+                result = step.run(batch, codes_BTHW, int(totals[0]))
+                self.count_skipped(result.stepped is None or result.stepped.applied)
+                meters.add(result)
+                if engine.steps % keys.log_every == 0 or engine.steps == keys.steps:
+                    self.log(meters.take(engine.steps, engine.samples, self.state["skipped"]))
+        self.export_last()
+        return 0
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps, and at the end, is due now."""
+        return self.engine.steps % every == 0 or self.engine.steps >= self.keys.steps
+
+    def stream(self) -> CodeStream:
+        """This rank's samples from where the engine stands."""
+        return training_stream(
+            self.shards, self.keys.data, self.keys.seed,
+            batch=self.batch.per_rank, rank=self.ranks.rank, world=self.ranks.world, start=self.engine.samples,
+            threads=self.keys.data.threads or self.ranks.threads, pinned=self.ranks.device.type == "cuda",
+        )  # fmt: skip
+
+    def resume(self) -> None:
+        """Goes on from the newest whole checkpoint, if there is one."""
+        tag = self.checkpoints.newest(lambda text: self.display.say(f"warning: {text}"))
+        if tag is not None:
+            self.state = self.engine.load(self.run_folder.checkpoints, tag)["nowcast"]
+            self.saved = self.engine.steps
+            if self.engine.samples != self.engine.steps * self.batch.total:
+                raise UserError(
+                    f"{self.run_folder.path} was trained with {self.engine.samples // max(self.engine.steps, 1)} samples a step and this "
+                    f"launch has {self.batch.total}; keep the batch size of its config.json, or give a new --run folder"
+                )
+            self.display.say(f"resuming at step {self.engine.steps} from {tag}")
+        if self.ranks.first:
+            self.metrics = Metrics(self.run_folder.path / "metrics.jsonl", self.engine.steps)
+
+    def evaluate(self) -> None:
+        """Scores the evaluation split; exports the weights where they are the best so far."""
+        engine, select = self.engine, self.keys.evaluation.select
+        engine.train(False)
+        scored = self.evaluation.run(lambda past_BTHW: engine(past_BTHW.to(engine.dtype)))
+        engine.train(True)
+        self.account_for_bad(scored.bad if self.ranks.first else [], len(scored.bad))
+        score, self.state["evaluated"] = selected(scored.model, select), engine.steps
+        best = self.state["best"]
+        if best is None or score > best["score"]:
+            self.state["best"] = {"score": score, "step": engine.steps}
+            self.export("model.safetensors", {"split": self.keys.evaluation.split, "windows": scored.windows, **_headline(scored.model)})
+        told = {"model": _headline(scored.model), "persistence": _headline(scored.persistence)}
+        if self.ranks.first:
+            self.metrics.add(step=engine.steps, evaluation={"split": self.keys.evaluation.split, "windows": scored.windows, **told})
+        self.display.say(f"step {engine.steps}: {self.keys.evaluation.split} " + _comparison(scored.model, scored.persistence))
+
+    def save(self) -> None:
+        """Saves a checkpoint of the present step."""
+        self.checkpoints.save(self.engine, {"nowcast": self.state})
+        self.saved = self.engine.steps
+
+    def stopped(self, stop: StopRequest) -> int:
+        """Saves, as all ranks agreed, and says how to go on."""
+        if self.engine.steps > self.saved:
+            self.save()
+        reasons = sorted({reason for reason in self.ranks.gather(stop.reason) if reason})
+        self.display.say(f"stopped at step {self.engine.steps} by {', '.join(reasons)}; saved, the same command goes on")
+        return STOPPED
+
+    def account_for_bad(self, names: list[str], count: int) -> None:
+        """Names unreadable samples. Raises DataError on all ranks past data.max_bad_samples. count: of all ranks."""
+        if not count:
+            return
+        everywhere = [name for part in self.ranks.gather(names) for name in part]
+        for name in everywhere:
+            self.display.say(f"warning: unreadable sample counts as all missing: {name}")
+        self.state["bad_samples"] += count
+        if self.state["bad_samples"] > self.keys.data.max_bad_samples:
+            raise DataError(
+                f"{self.state['bad_samples']} unreadable samples are more than nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
+                f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.folder}` and copy or build the shard again"
+            )
+
+    def count_skipped(self, applied: bool) -> None:
+        """Counts steps skipped in a row. Raises DivergedError, on all ranks, past the stated number."""
+        self.state["skipped"] = 0 if applied else self.state["skipped"] + 1
+        if self.state["skipped"] > self.keys.max_skipped_steps:
+            raise DivergedError(
+                f"{self.state['skipped']} optimizer steps in a row were skipped for overflowing gradients, more than "
+                f"nowcast.max_skipped_steps={self.keys.max_skipped_steps}; lower the learning rate, or train in bf16 or fp32"
+            )
+
+    def log(self, values: dict[str, float]) -> None:
+        """A line of metrics, the display, the monitors."""
+        self.engine.monitor(values)
+        self.display.step(self.engine.steps, Meters.shown(values))
+        if self.ranks.first:
+            self.metrics.add(**values)
+
+    def export(self, name: str, scores: dict[str, Any]) -> None:
+        """Writes the full weights and their card. Every rank must call."""
+        weights = self.engine.weights()
+        if self.ranks.first:
+            card = card_of(self.config, self.shards, self.parameters, self.engine.steps, scores)
+            write_weights(self.run_folder.path / name, weights, card)
+
+    def export_last(self) -> None:
+        """The last step's weights, beside the best ones."""
+        started = time.monotonic()
+        self.export("last.safetensors", {})
+        best = self.state["best"]
+        self.display.say(f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)")
+
+
+def _headline(scores: dict[str, Any]) -> dict[str, Any]:
+    return {"csi_pooled": scores["mean"]["csi_pooled"], "csi_lead_mean": scores["mean"]["csi_lead_mean"], "mse": scores["mse"], "mae": scores["mae"]}
+
+
+def _comparison(model: dict[str, Any], persistence: dict[str, Any]) -> str:
+    def number(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.4f}"
+
+    pairs = [("CSI", model["mean"]["csi_pooled"], persistence["mean"]["csi_pooled"]), ("MSE", model["mse"], persistence["mse"])]
+    return ", ".join(f"{name} {number(ours)} (persistence {number(theirs)})" for name, ours, theirs in pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import webdataset  # noqa: F401  (imported once, so that forked builds need not)
+
+from data_prep.build import build
+from data_prep.errors import RadarFileError, UserError
+from data_prep.index import open_shards
+from tests.data_prep.building import Command, archive_plan, build_shards, hashes, in_a_fork
+from tests.data_prep.fake_reader import READER, FakeArchive, at
+
+BUILD_PROGRAM = """
+import sys
+from data_prep import readers
+from data_prep.__main__ import run_command_line
+readers.READERS["fake"] = "tests.data_prep.fake_reader"
+if __name__ == "__main__":
+    sys.exit(run_command_line())
+"""
+
+
+def test_the_same_input_gives_the_same_bytes_with_any_number_of_workers(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(6)
+    for name, workers in (("one", 1), ("again", 1), ("two", 2)):
+        build_shards(archive, tmp_path / name, workers, split="train", samples_per_shard=2)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "again") == hashes(tmp_path / "two")
+    moved = FakeArchive(tmp_path / "moved")
+    shutil.copytree(archive.folder, moved.folder, dirs_exist_ok=True)
+    build_shards(moved, tmp_path / "from moved", split="train", samples_per_shard=2)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "from moved")
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_build_killed_at_any_rename_is_finished_by_the_same_command(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    archive.add_events(4)
+    options = {"split": "train", "samples_per_shard": 2}
+    whole = hashes(build_shards(archive, tmp_path / "whole", **options).folder)
+    replace, count = os.replace, 0
+
+    def build_until(rename: int, out: Path) -> None:
+        def replace_or_die(source: Path, target: Path) -> None:
+            nonlocal count
+            count += 1
+            if count == rename and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+            if count == rename:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(os, "replace", replace_or_die)
+        build_shards(archive, out, **options)
+
+    renames = 0
+    while True:
+        renames += 1
+        out = tmp_path / f"killed {renames}"
+        if in_a_fork(lambda rename=renames, out=out: build_until(rename, out)) == 0:  # type: ignore[misc]
+            break
+        assert hashes(out) != whole or not before
+        build_shards(archive, out, **options)
+        assert hashes(out) == whole
+    assert renames == 9  # the plan; twice .idx, tar and record; index.json; and then one that never came
+
+
+def run_program(archive: FakeArchive, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = ["build", "--format", "fake", "--source", str(archive.folder), "--out", str(out), *options]
+    return subprocess.run(
+        [sys.executable, "-c", BUILD_PROGRAM, *given, "--split", "train", "--samples-per-shard", "1"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_a_parallel_build_whose_parent_is_killed_is_finished_by_the_same_command(
+    archive: FakeArchive, tmp_path: Path
+) -> None:
+    archive.add_events(5)
+    out = tmp_path / "out"
+    killed = run_program(archive, out, "--workers", "2", NOWCAST_TEST_KILL="e003.npy")
+    assert killed.returncode == -signal.SIGKILL and not (out / "index.json").exists()
+    finished = run_program(archive, out, "--workers", "1")
+    assert finished.returncode == 0, finished.stderr
+    build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=1)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+def test_a_worker_that_dies_is_an_error_that_names_the_shards_in_hand(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(5)
+    archive.add("dies.npy", [at(900 + step) for step in range(6)], "X")
+    done = run_program(archive, tmp_path / "out", "--workers", "2")
+    assert done.returncode == 3 and "Traceback" not in done.stderr
+    assert "error: a worker died while building train/train-00000" in done.stderr and "--workers 1" in done.stderr
+    assert not (tmp_path / "out/index.json").exists()
+
+
+def test_the_account_says_what_was_left_out_and_why(archive: FakeArchive, command: Command, tmp_path: Path) -> None:
+    archive.add_events(6)
+    for number in (1, 2, 3, 4):
+        (archive.folder / f"e00{number}.npy").write_bytes(b"no array")
+    code, text = command()
+    assert code == 0 and "left out 4: unreadable" in text and "and 1 more" in text
+    assert open_shards(tmp_path / "out").index.left_out == {"unreadable": 4}
+    assert text.count("e00") == 3
+
+
+def test_a_strict_build_stops_at_an_unreadable_file_without_an_index(
+    archive: FakeArchive, command: Command, tmp_path: Path
+) -> None:
+    archive.add_events(4)
+    (archive.folder / "e002.npy").write_bytes(b"no array")
+    code, text = command("--strict", "--samples-per-shard", "1")
+    assert code == 2 and "error: " in text and "e002.npy" in text and "Traceback" not in text
+    left = hashes(tmp_path / "out")
+    assert "index.json" not in left and not any(name.endswith(".partial") for name in left)
+    assert command("--samples-per-shard", "1")[0] == 0
+    assert open_shards(tmp_path / "out").index.splits["train"].samples == 3
+
+
+def test_a_strict_build_does_not_take_over_what_a_lenient_one_left_out(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(4)
+    out = tmp_path / "out"
+    plan = archive_plan(archive, out, split="train", samples_per_shard=2)
+    first, last = plan.tasks[0].recordings, plan.tasks[1].recordings
+    first[min(first)].path.write_bytes(b"no array")
+    monkeypatch.setenv("NOWCAST_TEST_KILL", last[max(last)].path.name)
+    in_a_fork(lambda: build(plan, out, 1))
+    monkeypatch.delenv("NOWCAST_TEST_KILL")
+    with pytest.raises((UserError, RadarFileError), match=first[min(first)].path.name):
+        build(archive_plan(archive, out, strict=True, split="train", samples_per_shard=2), out, 1)
+    assert not (out / "index.json").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_exit_code_3(archive: FakeArchive, command: Command, tmp_path: Path) -> None:
+    archive.add_events(3)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        code, text = command()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 3 and "cannot be written: File too large" in text and "Traceback" not in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--frames=0", "--min-wet=2", "--workers=-1", "--seed=x", "--colour=red"])
+def test_an_option_that_makes_no_sense_ends_with_2(command: Command, option: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        command(option)
+    assert end.value.code == 2
+
+
+def test_quiet_prints_nothing(archive: FakeArchive, command: Command) -> None:
+    archive.add_events(2)
+    assert command("--quiet") == (0, "")
+
+
+def test_the_index_describes_the_shards(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_run(range(11))
+    shards = build_shards(archive, tmp_path / "out", split="train", frames=5, crop=8)
+    index = shards.index
+    assert (index.archive, index.encoding, index.unit, index.cadence_s) == ("fake", "dbz8", "mm/h", 300)
+    assert (shards.shape_THW, index.pixel_m, index.codec) == ((5, 8, 8), (1000.0, 1000.0), "zstd")
+    assert index.left_out == {"run shorter than 5 frames": 1}
+    split = index.splits["train"]
+    assert (split.first_time, split.last_time) == ("2020-01-01T00:00:00Z", "2020-01-01T00:45:00Z")
+    assert sum(split.code_counts) == 2 * 5 * 64 and 0 < split.wet_share < 1
+    assert json.loads((tmp_path / "out/index.json").read_text())["format_version"] == 1
+
+
+def test_a_build_with_nothing_readable_is_an_error(archive: FakeArchive, command: Command, tmp_path: Path) -> None:
+    archive.add_events(2)
+    for path in archive.folder.glob("*.npy"):
+        path.write_bytes(b"no array")
+    code, text = command()
+    assert code == 2 and "e000.npy" in text and not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_build_says_so_and_leaves_no_half_file(
+    archive: FakeArchive, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(4)
+    read, calls = READER.read, list[object]()
+
+    def interrupt(recording: object) -> object:
+        calls.append(recording)
+        if len(calls) == 6:  # three to see the usual grid, then the third of the shards
+            raise KeyboardInterrupt
+        return read(recording)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(READER, "read", interrupt)
+    code, text = command("--samples-per-shard", "1")
+    assert code == 130 and text.endswith("interrupted\n")
+    tars = [name for name in hashes(tmp_path / "out") if "train/" in name]
+    assert tars == [f"train/train-00000{number}.{ext}" for number in (0, 1) for ext in ("idx", "tar")]

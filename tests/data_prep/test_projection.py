@@ -1,0 +1,109 @@
+"""Places in map projections: known coordinates, there and back, and the attributes that CF asks for."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pyproj
+import pytest
+
+from data_prep import projection
+from data_prep.errors import UserError
+from data_prep.frames import Grid
+from data_prep.projection import corner_of, lonlat, to_cf
+
+SEVIR = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
+KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752 +x_0=0 +y_0=0 +units=m"
+
+
+def test_the_projections_origin_is_at_zero() -> None:
+    assert corner_of(SEVIR, -98.0, 38.0) == pytest.approx((0.0, 0.0), abs=1e-6)
+
+
+def test_north_of_the_origin_on_a_sphere_follows_the_equal_area_formula() -> None:
+    distance_m = 2 * 6_370_997.0 * np.sin(np.radians(2.0) / 2)  # Snyder (1987), eq. 24-2 along the meridian
+    assert corner_of(SEVIR, -98.0, 40.0) == pytest.approx((0.0, distance_m), abs=0.01)
+
+
+def test_pixel_centres_lie_half_a_pixel_inside_the_corner() -> None:
+    lon, lat = lonlat(Grid((3, 5), SEVIR, (2000.0, 1000.0), -500.0, 1000.0))
+    assert lon.shape == lat.shape == (3, 5) and lon.dtype == lat.dtype == np.float64
+    assert (lon[0, 0], lat[0, 0]) == pytest.approx((-98.0, 38.0), abs=1e-9)
+    assert lat[0, 0] > lat[1, 0] and lon[0, 1] > lon[0, 0]  # row 0 in the north, column 0 in the west
+
+
+def test_longitude_and_latitude_lead_back_to_the_pixels() -> None:
+    grid = Grid((4, 6), KNMI, (1000.0, 1000.0), 0.0, -3_650_000.0)
+    lon, lat = lonlat(grid)
+    for row, column in [(0, 0), (3, 5)]:
+        assert corner_of(KNMI, lon[row, column], lat[row, column]) == pytest.approx((grid.x_m[column], grid.y_m[row]))
+
+
+def test_pixels_off_the_earth_are_nan() -> None:
+    seen_from_space = "+proj=geos +h=35785831 +lon_0=0 +ellps=WGS84 +units=m"
+    lon, lat = lonlat(Grid((1, 2), seen_from_space, (7e6, 7e6), -10.5e6, 3.5e6))
+    assert np.isnan([lon[0, 0], lat[0, 0]]).all()
+    assert (lon[0, 1], lat[0, 1]) == pytest.approx((0.0, 0.0))
+    with pytest.raises(UserError, match=r"longitude 180\.0, latitude 0\.0 lies outside"):
+        corner_of(seen_from_space, 180.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("proj", "expected"),
+    [
+        (
+            SEVIR,
+            {
+                "grid_mapping_name": "lambert_azimuthal_equal_area",
+                "latitude_of_projection_origin": 38.0,
+                "longitude_of_projection_origin": -98.0,
+                "earth_radius": 6370997.0,
+            },
+        ),
+        (
+            KNMI,
+            {
+                "grid_mapping_name": "polar_stereographic",
+                "latitude_of_projection_origin": 90.0,
+                "standard_parallel": 60.0,
+                "straight_vertical_longitude_from_pole": 0.0,
+                "semi_major_axis": 6378137.0,
+            },
+        ),
+        (
+            KNMI.replace("lat_0=90", "lat_0=-90").replace("lat_ts=60", "lat_ts=-71"),
+            {"latitude_of_projection_origin": -90.0, "standard_parallel": -71.0},
+        ),
+    ],
+)
+def test_cf_attributes_name_the_projection_and_rebuild_it(proj: str, expected: dict[str, object]) -> None:
+    attributes = to_cf(proj)
+    assert {key: attributes[key] for key in expected} == expected
+    assert "unknown" not in attributes.values()
+    for description in (attributes, {key: value for key, value in attributes.items() if key != "crs_wkt"}):
+        rebuilt = pyproj.Proj(pyproj.CRS.from_cf(description))
+        south = "lat_0=-90" in proj
+        place = (3.0, -70.0) if south else (3.0, 50.0)
+        assert rebuilt(*place) == pytest.approx(corner_of(proj, *place), abs=0.01)
+
+
+@pytest.mark.parametrize("proj", ["", "garbage", "+proj=nothing", "+proj=stere +a=-1", "a\0b"])
+def test_a_string_that_pyproj_refuses_is_named(proj: str) -> None:
+    for ask in (lambda: corner_of(proj, 0.0, 0.0), lambda: to_cf(proj)):
+        with pytest.raises(UserError, match="is refused by pyproj"):
+            ask()
+
+
+@pytest.mark.parametrize("proj", ["+proj=longlat +ellps=WGS84", "+proj=stere +lat_0=90 +units=km", "EPSG:4326"])
+def test_a_projection_without_metres_is_refused(proj: str) -> None:
+    with pytest.raises(UserError, match="not a map projection in metres"):
+        lonlat(Grid((1, 1), proj, (1.0, 1.0), 0.0, 0.0))
+
+
+def test_without_pyproj_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    projection._crs.cache_clear()
+    projection._from_lonlat.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[geo\]'"):
+        corner_of(SEVIR, -98.0, 38.0)
