@@ -24,9 +24,11 @@ setup: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+FREE_PORT = $(BIN)/python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
+
 # --no_ssh_check and --master_addr: on one machine DeepSpeed would otherwise ask for ssh to itself
 LAUNCH = $(BIN)/deepspeed --hostfile hostfile --no_ssh_check --master_addr 127.0.0.1 \
-         --master_port $$($(BIN)/python -m ds_nowcast.free_port) --module
+         --master_port $$($(FREE_PORT)) --module
 
 demo: setup demo/archive/CATALOG.csv
 	$(BIN)/python -m data_prep build --format sevir --source demo/archive --out demo/shards --samples-per-shard 16
@@ -38,7 +40,7 @@ demo: setup demo/archive/CATALOG.csv
 
 demo/archive/CATALOG.csv: | setup
 	@mkdir -p demo
-	$(BIN)/python -m data_prep simulate --out demo/archive --events 200 --size 96 --frames 49
+	$(BIN)/python -m data_prep simulate --out demo/archive --events 160 --size 96 --frames 49
 
 check: setup
 	$(BIN)/ruff check .

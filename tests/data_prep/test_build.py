@@ -8,13 +8,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import webdataset  # noqa: F401  (imported once, so that forked builds need not)
 
+from data_prep.__main__ import COMMANDS
 from data_prep.build import build
+from data_prep.console import main
+from data_prep.encoding import ENCODINGS
 from data_prep.errors import RadarFileError, UserError
 from data_prep.index import open_shards
+from data_prep.readers import reader_named
+from data_prep.shards import read_sample
+from data_prep.verify import faults
 from tests.data_prep.building import Command, archive_plan, build_shards, hashes, in_a_fork
 from tests.data_prep.fake_reader import READER, FakeArchive, at
 
@@ -44,7 +52,7 @@ def test_a_build_killed_at_any_rename_is_finished_by_the_same_command(
     archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     archive.add_events(4)
-    options = {"split": "train", "samples_per_shard": 2}
+    options: dict[str, Any] = {"split": "train", "samples_per_shard": 2}
     whole = hashes(build_shards(archive, tmp_path / "whole", **options).folder)
     replace, count = os.replace, 0
 
@@ -207,3 +215,30 @@ def test_an_interrupted_build_says_so_and_leaves_no_half_file(
     assert code == 130 and text.endswith("interrupted\n")
     tars = [name for name in hashes(tmp_path / "out") if "train/" in name]
     assert tars == [f"train/train-00000{number}.{ext}" for number in (0, 1) for ext in ("idx", "tar")]
+
+
+def test_a_simulated_archive_is_built_and_verified(tmp_path: Path) -> None:
+    storms, out = str(tmp_path / "storms"), str(tmp_path / "out")
+    small = ["--events", "8", "--size", "32", "--frames", "13", "--seed", "0"]
+    assert main("data_prep", "", COMMANDS, ["simulate", "--out", storms, *small]) == 0
+    words = ["build", "--format", "sevir", "--source", storms, "--out", out, "--workers", "1"]
+    assert main("data_prep", "", COMMANDS, words) == 0
+    assert main("data_prep", "", COMMANDS, ["verify", out]) == 0
+    assert open_shards(Path(out)).shape_THW == (13, 32, 32)
+
+
+def test_real_composites_become_sequences_with_their_values(radar_data: Path, tmp_path: Path) -> None:
+    words = ["build", "--format", "knmi", "--source", str(radar_data / "knmi"), "--out", str(tmp_path / "out")]
+    cut = ["--split", "train", "--frames", "25", "--stride", "36", "--crop", "256", "--workers", "1", "--quiet"]
+    assert main("data_prep", "", COMMANDS, [*words, *cut]) == 0
+    shards = open_shards(tmp_path / "out")
+    assert list(faults(shards)) == []
+    meta, codes_THW = read_sample(shards, "train", 0)
+    knmi = reader_named("knmi")
+    path = radar_data / "knmi" / meta["sources"][7]
+    [frame] = knmi.read(knmi.scan([str(path)]).recordings[0])
+    field = frame.crop(*frame.grid.centre(256), 256, 256).field
+    dbz8 = ENCODINGS["dbz8"]
+    np.testing.assert_array_equal(codes_THW[7] == dbz8.missing, np.isnan(field))
+    rain = dbz8.decode(codes_THW[7], "mm/h")
+    np.testing.assert_allclose(rain, field, rtol=0.04, atol=0.01)  # 0.25 dBZ is 3.7 % of the rain rate

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_tiles_cover_everything_and_overlap_enough(length: int, data: st.DataObj
     overlap = data.draw(st.integers(0, size - 1))
     starts = tile_starts(length, size, overlap)
     assert starts[0] == 0 and starts[-1] == length - size
-    assert all(0 < b - a <= size - overlap for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= size - overlap for a, b in pairwise(starts))
 
 
 def test_tiles_of_a_grid_are_every_row_with_every_column() -> None:

@@ -167,3 +167,9 @@ def test_a_histogram_of_wide_codes_is_by_their_high_byte() -> None:
     counts = code_histogram(narrow)
     assert counts.shape == (256,) and (counts[0], counts[3], counts[255]) == (1, 1, 2)
     np.testing.assert_array_equal(code_histogram(narrow.astype(np.uint16) * 256 + 17), counts)
+
+
+def test_a_histogram_counts_every_code_of_any_size_and_layout() -> None:
+    codes = np.random.default_rng(0).integers(0, 256, (3, 5, 7)).astype(np.uint8)
+    for part in (codes, codes[:2], codes[:, ::-1, 1::2], codes[:0], codes[0, 0, :1]):
+        np.testing.assert_array_equal(code_histogram(part), np.bincount(part.reshape(-1), minlength=256))

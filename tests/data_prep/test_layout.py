@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid, RadarFrame
@@ -39,7 +40,7 @@ def run(count: int) -> tuple[dict[int, Recording], Sequence]:
     return recordings, Sequence("s", tuple(FrameRef(number, 0) for number in range(count)), times)
 
 
-def read(*grids: Grid, layout: Layout = LAYOUT) -> tuple[np.ndarray, Grid]:  # type: ignore[type-arg]
+def read(*grids: Grid, layout: Layout = LAYOUT) -> tuple[NDArray[np.uint8], Grid]:
     return read_sequence(Frames(*grids), *run(len(grids)), layout)  # type: ignore[arg-type]
 
 

@@ -109,7 +109,7 @@ def test_the_hash_changes_with_every_option_that_changes_the_bytes(
     archive: FakeArchive, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     archive.add_events(3)
-    usual = {"split": "train"}
+    usual: dict[str, Any] = {"split": "train"}
     assert archive_plan(archive, tmp_path, **usual).hash == archive_plan(archive, tmp_path / "x", **usual).hash
     assert archive_plan(archive, tmp_path, **usual).hash != archive_plan(archive, tmp_path, **{**usual, **change}).hash
 

@@ -34,6 +34,7 @@ def shards(archive: FakeArchive, tmp_path: Path) -> Shards:
     return build_shards(archive, tmp_path / "out", split="train", samples_per_shard=3)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its file open
 def test_plain_webdataset_reads_a_shard_in_five_lines(shards: Shards) -> None:
     url, seen = str(shards.folder / "train/train-000000.tar"), {}
     decoder = zstandard.ZstdDecompressor()

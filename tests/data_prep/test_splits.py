@@ -24,10 +24,9 @@ def membership(split: str, sequence: Sequence) -> Membership:
 
 def test_the_boundary_itself_belongs_to_the_earlier_split() -> None:
     dates = parse_split_dates("2019-01-01,2019-06-01")
-    of = [
-        dates.of(datetime(*day, tzinfo=UTC)) for day in ((2019, 1, 1), (2019, 1, 1, 0, 5), (2019, 6, 1), (2019, 6, 2))
-    ]
-    assert of == ["train", "val", "val", "test"]
+    times = ("2019-01-01", "2019-01-01T00:05", "2019-06-01", "2019-06-01T00:05")
+    splits = [dates.of(datetime.fromisoformat(time).replace(tzinfo=UTC)) for time in times]
+    assert splits == ["train", "val", "val", "test"]
 
 
 def test_split_dates_may_have_a_time_of_day() -> None:

@@ -50,6 +50,7 @@ def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Te
     assert total is not None
     torch.manual_seed(keys.seed)
     model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    model.double()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
     gradients: dict[str, torch.Tensor] = {}
     losses = []
@@ -57,12 +58,12 @@ def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Te
         for _ in range(STEPS):
             codes = next(stream).codes_BTHW
             valid = codes[:, 4:] != 255
-            values = torch.where(codes != 255, codes.float() / 255, 0.0)
+            values = torch.where(codes != 255, codes.double() / 255, 0.0)
             error = (model(values[:, :4]) - values[:, 4:])[valid]
             loss = error.square().mean() + 0.5 * error.abs().mean()
             optimizer.zero_grad()
             loss.backward()
-            gradients = gradients or {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            gradients = gradients or {name: p.grad.float() for name, p in model.named_parameters() if p.grad is not None}
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             losses.append(float(loss.detach()))
