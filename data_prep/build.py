@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.account import count_reasons, in_bytes, show_left_out, show_splits
+from data_prep.building.account import count_reasons, in_bytes, show_left_out, show_splits
+from data_prep.building.folder import BuildFolder, building, is_complete
+from data_prep.building.plan import Options, Plan, make_plan, nothing_left
 from data_prep.console import positive, progress, share, whole
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, UserError
-from data_prep.folder import BuildFolder, building, is_complete
-from data_prep.index import FORMAT_VERSION, ShardsIndex, Split
-from data_prep.plan import Options, Plan, make_plan, nothing_left
 from data_prep.readers import READERS, LeftOut
-from data_prep.samples import FRAMES_PER_CHUNK
-from data_prep.shards import UNREADABLE, CodeTally, ShardRecord, ShardTask, write_shard
+from data_prep.shards.index import FORMAT_VERSION, ShardsIndex, Split
+from data_prep.shards.samples import FRAMES_PER_CHUNK
+from data_prep.shards.shard import UNREADABLE, CodeTally, ShardRecord, ShardTask, write_shard
 from data_prep.workers import WorkerDiedError, in_parallel
 
 EXAMPLE = """
@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=positive, metavar="N", help="from one start to the next (default: --frames)")
     parser.add_argument("--crop", type=positive, metavar="PX", help="keep only a square in the middle")
     parser.add_argument("--min-wet", type=share, default=0.0, metavar="F", help="smallest share of wet pixels")
-    parser.add_argument("--max-missing", type=share, default=1.0, metavar="F", help="largest share without data")
+    parser.add_argument(
+        "--max-missing",
+        type=share,
+        metavar="F",
+        help="largest share without data (SEVIR: 0)",
+    )
     parser.add_argument("--encoding", choices=list(ENCODINGS), help="of the codes (default: the archive's)")
     about_shards = "at most so many sequences in a tar (default 32: some 20 MB of SEVIR)"
     parser.add_argument("--samples-per-shard", type=positive, default=32, metavar="N", help=about_shards)

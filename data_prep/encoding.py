@@ -32,7 +32,7 @@ def dbz_to_rain(dbz: ArrayLike) -> NDArray[np.float64]:
 def vil_of_code(code: ArrayLike) -> NDArray[np.float64]:
     """SEVIR's VIL (kg/m2) of codes 0..254 (Veillette et al. 2020, SEVIR tutorial): zero, linear, then exponential."""
     x = np.asarray(code, np.float64)
-    return np.where(x <= 5, 0.0, np.where(x <= 18, (x - 2.0) / 90.66, np.exp((x - 83.9) / 38.9)))
+    return np.where(x <= 5, 0.0, np.where(x <= 18, (x - 2.0) / 90.66, np.exp((x - 83.9) / 38.9))).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,9 @@ class Encoding:
             return np.arange(self.missing, dtype=np.float64)
         if unit not in self.values:
             allowed = ", ".join(self.units)
-            raise UserError(f"encoding {self.name} holds {allowed}, not {unit!r}; give --encoding one that holds {unit}")
+            raise UserError(
+                f"encoding {self.name} holds {allowed}, not {unit!r}; give --encoding one that holds {unit}"
+            )
         return self.values[unit]
 
     def encode(self, values: NDArray[np.floating[Any]], unit: str) -> NDArray[Any]:
@@ -105,7 +107,7 @@ class Encoding:
 
 
 def _dbz8() -> Encoding:
-    dbz = -32.0 + 0.5 * np.arange(255)
+    dbz = np.linspace(-32.0, 95.0, 255)
     rain = dbz_to_rain(dbz)
     rain[0] = 0.0  # code 0 is no echo: dry, not the tiny rate that -32 dBZ would be
     return Encoding(

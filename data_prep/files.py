@@ -32,4 +32,6 @@ def sha256_of(path: Path) -> str:
 def is_inside(name: str) -> bool:
     """Whether a relative posix name from a catalog or an index stays inside the folder it is relative to."""
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+    return (
+        bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+    )

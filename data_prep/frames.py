@@ -32,12 +32,12 @@ class Grid:
     @property
     def x_m(self) -> NDArray[np.float64]:
         """Projection x of the pixel centres, (columns,), metres, west to east."""
-        return self.west_m + (np.arange(self.shape[1]) + 0.5) * self.pixel_m[1]
+        return self.west_m + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.pixel_m[1]
 
     @property
     def y_m(self) -> NDArray[np.float64]:
         """Projection y of the pixel centres, (rows,), metres, north to south."""
-        return self.north_m - (np.arange(self.shape[0]) + 0.5) * self.pixel_m[0]
+        return self.north_m - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.pixel_m[0]
 
     def crop(self, row: int, column: int, rows: int, columns: int) -> Grid:
         """The grid of pixels [row, row+rows) x [column, column+columns)."""
@@ -70,7 +70,9 @@ class Grid:
         """Reads `to_dict`'s form. Raises KeyError, TypeError or ValueError on anything else."""
         rows, columns = (int(n) for n in data["shape"])
         height_m, width_m = (float(n) for n in data["pixel_m"])
-        return cls((rows, columns), str(data["proj"]), (height_m, width_m), float(data["west_m"]), float(data["north_m"]))
+        return cls(
+            (rows, columns), str(data["proj"]), (height_m, width_m), float(data["west_m"]), float(data["north_m"])
+        )
 
 
 def tile_starts(length: int, size: int, overlap: int) -> list[int]:

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.account import in_bytes
+from data_prep.building.account import in_bytes
 from data_prep.console import whole
 from data_prep.errors import DataError, UserError
 from data_prep.frames import Grid
-from data_prep.index import Shards, Split, open_shards
-from data_prep.shards import read_sample
+from data_prep.shards.index import Shards, Split, open_shards
+from data_prep.shards.shard import read_sample
 
 EXAMPLE = "python -m data_prep inspect shards/sevir --picture sevir.png"
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -99,7 +99,10 @@ def code_bar(shards: Shards, split: Split) -> str:
 
 def draw(shards: Shards, split: str, path: Path, seed: int) -> None:
     """Writes a PNG of some sequences of a split. Raises UserError, DataError where a sample is damaged."""
-    from data_prep.pictures import Strip, film_strip  # late: matplotlib is slow to import and only this needs it
+    from data_prep.pictures import (  # late: matplotlib is slow to import and only this needs it
+        Strip,
+        film_strip,
+    )
 
     index, samples = shards.index, shards.split(split).samples
     if not path.parent.is_dir():

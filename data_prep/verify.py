@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.building.sequences import follows
+from data_prep.building.splits import Membership, leaks
 from data_prep.console import Advance, progress
 from data_prep.errors import DataError
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.index import Shard, Shards, Split, idx_path, make_idx, open_shards, read_idx
-from data_prep.sequences import follows
-from data_prep.shards import CodeTally, sample_at, tally_of
-from data_prep.splits import Membership, leaks
+from data_prep.shards.index import Shard, Shards, Split, idx_path, make_idx, open_shards, read_idx
+from data_prep.shards.shard import CodeTally, sample_at, tally_of
 
 EXAMPLE = "python -m data_prep verify shards/sevir"
 _SHARE_TOLERANCE = 2e-6  # shares are rounded to six digits

@@ -1,0 +1,1 @@
+"""The trainer: stream, model, DeepSpeed engine, scores, forecasts."""

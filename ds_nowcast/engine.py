@@ -37,7 +37,7 @@ class Stepped:
     loss_scale: float
 
 
-class _RememberingCheckpointEngine(TorchCheckpointEngine):
+class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]  # deepspeed has no types
     """Writes as DeepSpeed does, but a failed write is kept for later: an exception would leave other ranks in a barrier."""
 
     failure: str | None = None
@@ -53,13 +53,17 @@ class Engine:
     """A DeepSpeed engine over one model."""
 
     def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks) -> None:
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls, each step
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module="torch.distributed"
+        )  # DeepSpeed's calls, each step
         deepspeed_logger.setLevel(logging.WARNING if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
         self._engine.checkpoint_engine = _RememberingCheckpointEngine(self._engine._config)
-        self._plain = not (self._engine.zero_optimization() or self._engine.fp16_enabled() or self._engine.bfloat16_enabled())
+        self._plain = not (
+            self._engine.zero_optimization() or self._engine.fp16_enabled() or self._engine.bfloat16_enabled()
+        )
         if self._plain:
             self._guard_optimizer()
 
@@ -117,7 +121,9 @@ class Engine:
     def monitor(self, values: dict[str, float]) -> None:
         """Sends numbers to the monitors of the config (TensorBoard, CSV, W&B ...), if any."""
         if self._engine.monitor.enabled and self._ranks.first:
-            self._engine.monitor.write_events([(f"nowcast/{name}", value, self.samples) for name, value in values.items()])
+            self._engine.monitor.write_events(
+                [(f"nowcast/{name}", value, self.samples) for name, value in values.items()]
+            )
 
     def _own_grad_norm(self) -> float:
         """The norm that DeepSpeed does not tell at ZeRO 0 without half precision; gradients are reduced by now."""
@@ -140,7 +146,9 @@ class Engine:
         for name, parameter in self._engine.module.named_parameters():
             full = safe_get_full_fp32_param(parameter)
             if self._ranks.first:
-                weights[name] = (parameter if full is None else full).detach().float().cpu().reshape(_full_shape(parameter)).clone()
+                weights[name] = (
+                    (parameter if full is None else full).detach().float().cpu().reshape(_full_shape(parameter)).clone()
+                )
         for name, buffer in self._engine.module.named_buffers():
             if self._ranks.first:
                 weights[name] = buffer.detach().cpu().clone()
@@ -150,7 +158,9 @@ class Engine:
         """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""
         writer = self._engine.checkpoint_engine
         writer.failure = None
-        self._engine.save_checkpoint(str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO, save_latest=False)
+        self._engine.save_checkpoint(
+            str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO, save_latest=False
+        )
         failure: str | None = writer.failure
         return failure
 

@@ -14,16 +14,18 @@ import torch
 from data_prep.console import progress
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically
-from data_prep.index import Shards, open_shards
+from data_prep.shards.index import Shards, open_shards
 from ds_nowcast import ranks as process_group
-from ds_nowcast.evaluation import Evaluation, Scored
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.launch import ends_as_a_rank, parser
 from ds_nowcast.models import check_size
-from ds_nowcast.report import score_table, write_pictures
+from ds_nowcast.scoring.evaluation import Evaluation, Scored
+from ds_nowcast.scoring.report import score_table, write_pictures
 from ds_nowcast.stream.order import window_starts
 
-EXAMPLE = "deepspeed --hostfile hostfile --module ds_nowcast.evaluate --run runs/unet --shards shards/sevir --split test"
+EXAMPLE = (
+    "deepspeed --hostfile hostfile --module ds_nowcast.evaluate --run runs/unet --shards shards/sevir --split test"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
     options.add_argument("--shards", required=True, metavar="DIR", help="shards folder")
     options.add_argument("--split", required=True, metavar="NAME", help="split of the shards folder to score on")
-    options.add_argument("--out", type=Path, metavar="DIR", help="where scores.json and report/ go (default: the model's folder)")
+    options.add_argument(
+        "--out", type=Path, metavar="DIR", help="where scores.json and report/ go (default: the model's folder)"
+    )
     args = options.parse_args(argv)
     return ends_as_a_rank(lambda: evaluate(args))
 
@@ -49,12 +53,16 @@ def evaluate(args: Namespace) -> int:
     check_shards(card, shards, model.stride)
     out: Path = args.out or (args.run if args.run is not None else args.model.parent)
 
-    evaluation = Evaluation(shards, args.split, card.data(args.split), card.thresholds, ranks, micro_batch=card.micro_batch)
+    evaluation = Evaluation(
+        shards, args.split, card.data(args.split), card.thresholds, ranks, micro_batch=card.micro_batch
+    )
     windows = shards.split(args.split).samples * len(window_starts(shards.index.frames, card.data(args.split)))
     with progress("windows", windows, quiet=args.quiet or not ranks.first) as advance:
         scored = evaluation.run(model, advance)
     if scored.bad:
-        raise DataError(f"{len(scored.bad)} samples cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`")
+        raise DataError(
+            f"{len(scored.bad)} samples cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`"
+        )
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
         scores = scores_of(scored, card, shards, args.split)
@@ -74,7 +82,9 @@ def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
     index = shards.index
     card.check_kind(str(shards.folder), unit=index.unit, cadence_s=index.cadence_s, pixel_m=index.pixel_m)
     if index.encoding != card.encoding:
-        raise UserError(f"{shards.folder} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}")
+        raise UserError(
+            f"{shards.folder} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}"
+        )
     window_starts(index.frames, card.data("any"))
     check_size(stride, *index.shape)
 

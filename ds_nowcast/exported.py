@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from data_prep.encoding import ENCODINGS, Encoding
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
-from data_prep.index import Shards
+from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import thresholds_of
@@ -58,7 +58,10 @@ class ModelCard(BaseModel):
     def data(self, split: str) -> DataKeys:
         """The windows it takes, of a split."""
         return DataKeys(
-            split=split, input_frames=self.input_frames, output_frames=self.output_frames, window_stride=self.window_stride
+            split=split,
+            input_frames=self.input_frames,
+            output_frames=self.output_frames,
+            window_stride=self.window_stride,
         )
 
     def check_kind(self, what: str, *, unit: str, cadence_s: int, pixel_m: tuple[float, float]) -> None:
@@ -68,9 +71,13 @@ class ModelCard(BaseModel):
             ("cadence", f"{self.cadence_s} s", f"{cadence_s} s"),
             ("pixel size", *(f"{height:.6g} x {width:.6g} m" for height, width in (self.pixel_m, pixel_m))),
         ]
-        differing = [f"{name} {theirs} where the model was trained on {ours}" for name, ours, theirs in pairs if ours != theirs]
+        differing = [
+            f"{name} {theirs} where the model was trained on {ours}" for name, ours, theirs in pairs if ours != theirs
+        ]
         if differing:
-            raise UserError(f"{what} has {', '.join(differing)}; give data of the model's kind, or a model trained on this kind")
+            raise UserError(
+                f"{what} has {', '.join(differing)}; give data of the model's kind, or a model trained on this kind"
+            )
 
     def to_json(self) -> bytes:
         """The file's content."""
@@ -110,9 +117,12 @@ def write_weights(path: Path, weights: dict[str, torch.Tensor], card: ModelCard 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Weights by name. Raises UserError where the file is missing or not safetensors."""
     try:
-        return load(path.read_bytes())
+        weights: dict[str, torch.Tensor] = load(path.read_bytes())
+        return weights
     except OSError as error:
-        raise UserError(f"weights {path} cannot be read ({error.strerror}); give a .safetensors file that a training wrote") from None
+        raise UserError(
+            f"weights {path} cannot be read ({error.strerror}); give a .safetensors file that a training wrote"
+        ) from None
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}); export or copy it again") from None
 
@@ -124,7 +134,9 @@ def load_into(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path)
         theirs, ours = weights.get(name), own.get(name)
         if theirs is None or ours is None or theirs.shape != ours.shape:
             shapes = [("absent" if tensor is None else str(tuple(tensor.shape))) for tensor in (theirs, ours)]
-            raise UserError(f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for")
+            raise UserError(
+                f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for"
+            )
     model.load_state_dict(weights)
 
 
@@ -135,7 +147,9 @@ def open_model(run: Path | None, model: Path | None, device: torch.device) -> tu
     """
     path = model if model is not None else Path(str(run)) / "model.safetensors"
     if run is not None and not (Path(run) / "run.json").is_file():
-        raise UserError(f"{run} is not a run folder (it has no run.json); give one that ds_nowcast.train made, or --model FILE")
+        raise UserError(
+            f"{run} is not a run folder (it has no run.json); give one that ds_nowcast.train made, or --model FILE"
+        )
     if not path.is_file():
         raise UserError(f"{path} does not exist; it is written at a training's first evaluation")
     card = _read_card(path.with_suffix(".json"))
@@ -151,7 +165,11 @@ def _read_card(path: Path) -> ModelCard:
         raise UserError(f"{path} cannot be read ({error.strerror}); it belongs beside the weights") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path} is damaged: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+        raise UserError(
+            f"{path} is damaged: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        ) from None
     if card.format_version != FORMAT_VERSION or card.encoding not in ENCODINGS:
-        raise UserError(f"{path} is of format {card.format_version} and encoding {card.encoding!r}, which this version does not read")
+        raise UserError(
+            f"{path} is of format {card.format_version} and encoding {card.encoding!r}, which this version does not read"
+        )
     return card

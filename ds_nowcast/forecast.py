@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_prep.building.layout import AnotherGridError, read_sequence, usual_layout
+from data_prep.building.sequences import find_sequences, iso
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from data_prep.frames import Grid
-from data_prep.layout import AnotherGridError, read_sequence, usual_layout
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, reader_named
-from data_prep.sequences import find_sequences, iso
 from ds_nowcast.exported import ModelCard, open_model
+from ds_nowcast.forecasting.netcdf import write_forecast
+from ds_nowcast.forecasting.tiling import forecast_domain
 from ds_nowcast.launch import parser
 from ds_nowcast.models import NowcastModel
-from ds_nowcast.netcdf import write_forecast
-from ds_nowcast.tiling import forecast_domain
 
 EXAMPLE = (
     "python -m ds_nowcast.forecast --run runs/unet --format knmi --source 'latest/*.h5' \\\n"
@@ -102,7 +102,9 @@ def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Obse
     try:
         codes_THW, grid = read_sequence(reader, recordings, newest, layout)
     except AnotherGridError as error:
-        raise UserError(f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid") from None
+        raise UserError(
+            f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid"
+        ) from None
     return Observed(codes_THW, newest.times, grid)
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from data_prep.console import ends_politely
 from data_prep.errors import ExpectedError
@@ -18,7 +19,10 @@ _HEAD_START_S = 2.0
 def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
     """A parser with an example in its --help and the options of every command."""
     result = argparse.ArgumentParser(
-        prog=prog, description=about, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog,
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--quiet", action="store_true", help="show no progress")
     result.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # DeepSpeed's launcher passes it
@@ -44,7 +48,5 @@ def ends_as_a_rank(run: Callable[[], int]) -> int:
 
 def leave_quietly() -> None:
     """Ends the process group where that can still be done."""
-    try:
+    with suppress(RuntimeError):
         leave()
-    except RuntimeError:
-        pass

@@ -42,7 +42,9 @@ def thresholds_of(encoding: Encoding, unit: str, given: Thresholds | None) -> Th
         return Thresholds(unit=unit, values=list(map(float, encoding.thresholds[unit])))
     allowed = (*encoding.units, "code")
     if given.unit not in allowed:
-        raise UserError(f"nowcast.evaluation.thresholds.unit is {given.unit!r}; shards of encoding {encoding.name} have {', '.join(allowed)}")
+        raise UserError(
+            f"nowcast.evaluation.thresholds.unit is {given.unit!r}; shards of encoding {encoding.name} have {', '.join(allowed)}"
+        )
     return given
 
 

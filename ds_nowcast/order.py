@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
-from data_prep.index import open_shards
+from data_prep.shards.index import open_shards
 from ds_nowcast.config import load_config
 from ds_nowcast.launch import parser
 from ds_nowcast.stream.order import training_order, window_starts
@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser("python -m ds_nowcast.order", "Print the samples that optimizer steps see.", EXAMPLE)
     options.add_argument("--deepspeed_config", required=True, metavar="FILE", help="config of the training")
     options.add_argument("--shards", required=True, metavar="DIR", help="shards folder")
-    options.add_argument("--steps", required=True, type=steps, metavar="A:B", help="steps A to B-1; the first step of a training is 1")
+    options.add_argument(
+        "--steps", required=True, type=steps, metavar="A:B", help="steps A to B-1; the first step of a training is 1"
+    )
     options.add_argument("--world-size", type=int, default=1, metavar="W", help="ranks of the training (default 1)")
     options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
@@ -37,7 +39,9 @@ def steps(text: str) -> tuple[int, int]:
     """`A:B` as two whole numbers, 1 <= A < B."""
     first, _, last = text.partition(":")
     if not (first.isdecimal() and last.isdecimal()) or not 1 <= int(first) < int(last):
-        raise argparse.ArgumentTypeError(f"{text!r} is not A:B with whole numbers 1 <= A < B, such as 1:3 for steps 1 and 2")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not A:B with whole numbers 1 <= A < B, such as 1:3 for steps 1 and 2"
+        )
     return int(first), int(last)
 
 
@@ -47,11 +51,17 @@ def run(args: argparse.Namespace) -> int:
     if args.world_size < 1:
         raise UserError(f"--world-size {args.world_size} is not a number of ranks; give 1 or more")
     for line in samples_of(args.deepspeed_config, args.shards, args.steps, args.world_size, overrides):
-        print(json.dumps(line) if args.json else "step {step} rank {rank} {shard} {key} frames {first}-{last}".format(**line))
+        print(
+            json.dumps(line)
+            if args.json
+            else "step {step} rank {rank} {shard} {key} frames {first}-{last}".format(**line)
+        )
     return 0
 
 
-def samples_of(config: str, shards: str, steps: tuple[int, int], world: int, overrides: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def samples_of(
+    config: str, shards: str, steps: tuple[int, int], world: int, overrides: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """The samples of steps [A, B), in the order of their positions."""
     settings, opened = load_config(config, overrides), open_shards(shards)
     batch, keys = settings.batch(world), settings.nowcast

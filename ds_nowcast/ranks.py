@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 GROUP_TIMEOUT = timedelta(minutes=30)  # long: a save or an evaluation on another rank must not look like a failure
 
@@ -93,7 +94,7 @@ def join(*, always: bool = False) -> Ranks:
     if "RANK" in os.environ:
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
     elif always:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     return Ranks(environment_rank(), world, local_rank, local_world, device)
 

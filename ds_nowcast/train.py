@@ -12,26 +12,26 @@ from typing import Any
 import torch
 
 from data_prep.errors import DataError, ExpectedError, UserError
-from data_prep.index import Shards, open_shards
+from data_prep.shards.index import Shards, open_shards
 from ds_nowcast import ranks as process_group
-from ds_nowcast.checkpoints import Checkpoints
 from ds_nowcast.config import Batch, RunConfig, load_config
-from ds_nowcast.display import Display
 from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError
-from ds_nowcast.evaluation import Evaluation, selected
 from ds_nowcast.exported import card_of, load_into, read_weights, write_weights
 from ds_nowcast.launch import ends_as_a_rank, parser
-from ds_nowcast.meters import Meters
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.models import NowcastModel, build_model, check_size
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.run_folder import Metrics, RunFolder, run_identity
-from ds_nowcast.stop import StopRequest
+from ds_nowcast.scoring.evaluation import Evaluation, selected
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import identity, training_order
 from ds_nowcast.stream.pipeline import CodeStream, training_stream
-from ds_nowcast.training_step import TrainingStep
+from ds_nowcast.training.checkpoints import Checkpoints
+from ds_nowcast.training.display import Display
+from ds_nowcast.training.meters import Meters
+from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity
+from ds_nowcast.training.step import TrainingStep
+from ds_nowcast.training.stop import StopRequest
 
 EXAMPLE = (
     "deepspeed --hostfile hostfile --module ds_nowcast.train --deepspeed_config ds_configs/unet_zero2_bf16.json \\\n"
@@ -42,12 +42,23 @@ EXAMPLE = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = parser("ds_nowcast.train", "Train a nowcasting CNN; the same command resumes.", EXAMPLE)
-    options.add_argument("--deepspeed_config", required=True, metavar="FILE", help="JSON: DeepSpeed's keys and a nowcast section")
+    options.add_argument(
+        "--deepspeed_config", required=True, metavar="FILE", help="JSON: DeepSpeed's keys and a nowcast section"
+    )
     options.add_argument("--shards", required=True, metavar="DIR", help="folder that `python -m data_prep build` made")
     options.add_argument("--run", required=True, metavar="DIR", help="run folder, new or to be resumed")
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings, such as nowcast.steps=500")
+    options.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings, such as nowcast.steps=500",
+    )
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
-    options.add_argument("--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights")
+    options.add_argument(
+        "--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights"
+    )
     options.add_argument("--new-order", action="store_true", help="resume although the order of samples has changed")
     args = options.parse_args(argv)
     return ends_as_a_rank(lambda: train(args))
@@ -77,7 +88,9 @@ def train(args: argparse.Namespace) -> int:
     engine = Engine(model, config.for_deepspeed(batch), ranks)
 
     with Display(keys.steps, 0, shown=ranks.first and not args.quiet) as display:
-        display.say(f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}")
+        display.say(
+            f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
+        )
         training = Training(config, shards, run, ranks, batch, engine, display, parameters)
         try:
             return training.run(stop)
@@ -94,7 +107,9 @@ def check_fits(config: RunConfig, shards: Shards) -> None:
     shards.split(keys.evaluation.split)
     thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
     with torch.device("meta"):
-        model: NowcastModel = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+        model: NowcastModel = build_model(
+            keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames
+        )
     for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
         check_size(model.stride, rows, columns)
 
@@ -194,11 +209,18 @@ class Training:
         best = self.state["best"]
         if best is None or score > best["score"]:
             self.state["best"] = {"score": score, "step": engine.steps}
-            self.export("model.safetensors", {"split": self.keys.evaluation.split, "windows": scored.windows, **_headline(scored.model)})
+            self.export(
+                "model.safetensors",
+                {"split": self.keys.evaluation.split, "windows": scored.windows, **_headline(scored.model)},
+            )
         told = {"model": _headline(scored.model), "persistence": _headline(scored.persistence)}
         if self.ranks.first:
-            self.metrics.add(step=engine.steps, evaluation={"split": self.keys.evaluation.split, "windows": scored.windows, **told})
-        self.display.say(f"step {engine.steps}: {self.keys.evaluation.split} " + _comparison(scored.model, scored.persistence))
+            self.metrics.add(
+                step=engine.steps, evaluation={"split": self.keys.evaluation.split, "windows": scored.windows, **told}
+            )
+        self.display.say(
+            f"step {engine.steps}: {self.keys.evaluation.split} " + _comparison(scored.model, scored.persistence)
+        )
 
     def save(self) -> None:
         """Saves a checkpoint of the present step."""
@@ -210,7 +232,9 @@ class Training:
         if self.engine.steps > self.saved:
             self.save()
         reasons = sorted({reason for reason in self.ranks.gather(stop.reason) if reason})
-        self.display.say(f"stopped at step {self.engine.steps} by {', '.join(reasons)}; saved, the same command goes on")
+        self.display.say(
+            f"stopped at step {self.engine.steps} by {', '.join(reasons)}; saved, the same command goes on"
+        )
         return STOPPED
 
     def account_for_bad(self, names: list[str], count: int) -> None:
@@ -223,7 +247,8 @@ class Training:
         self.state["bad_samples"] += count
         if self.state["bad_samples"] > self.keys.data.max_bad_samples:
             raise DataError(
-                f"{self.state['bad_samples']} unreadable samples are more than nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
+                f"{self.state['bad_samples']} unreadable samples are more than "
+                f"nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
                 f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.folder}` and copy or build the shard again"
             )
 
@@ -255,18 +280,28 @@ class Training:
         started = time.monotonic()
         self.export("last.safetensors", {})
         best = self.state["best"]
-        self.display.say(f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)")
+        self.display.say(
+            f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)"
+        )
 
 
 def _headline(scores: dict[str, Any]) -> dict[str, Any]:
-    return {"csi_pooled": scores["mean"]["csi_pooled"], "csi_lead_mean": scores["mean"]["csi_lead_mean"], "mse": scores["mse"], "mae": scores["mae"]}
+    return {
+        "csi_pooled": scores["mean"]["csi_pooled"],
+        "csi_lead_mean": scores["mean"]["csi_lead_mean"],
+        "mse": scores["mse"],
+        "mae": scores["mae"],
+    }
 
 
 def _comparison(model: dict[str, Any], persistence: dict[str, Any]) -> str:
     def number(value: float | None) -> str:
         return "undefined" if value is None else f"{value:.4f}"
 
-    pairs = [("CSI", model["mean"]["csi_pooled"], persistence["mean"]["csi_pooled"]), ("MSE", model["mse"], persistence["mse"])]
+    pairs = [
+        ("CSI", model["mean"]["csi_pooled"], persistence["mean"]["csi_pooled"]),
+        ("MSE", model["mse"], persistence["mse"]),
+    ]
     return ", ".join(f"{name} {number(ours)} (persistence {number(theirs)})" for name, ours, theirs in pairs)
 
 

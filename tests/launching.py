@@ -34,7 +34,9 @@ class Ended:
         return [line for line in self.output.splitlines() if containing in line]
 
 
-def start(module: str, *args: Any, ranks: int = 2, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    module: str, *args: Any, ranks: int = 2, cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """`deepspeed --hostfile ... --module module args`, its output in a file that `wait` reads."""
     handle, name = tempfile.mkstemp(prefix="hostfile-")
     os.write(handle, f"localhost slots={ranks}\n".encode())
@@ -44,12 +46,18 @@ def start(module: str, *args: Any, ranks: int = 2, cwd: Path = ROOT, env: dict[s
         "--master_port", str(free_port()), "--module", module, *map(str, args),
     ]  # fmt: skip
     environment = {**os.environ, "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT), **(env or {})}
-    log = tempfile.NamedTemporaryFile("w+", prefix="launch-", suffix=".log", delete=False)
+    log_handle, log = tempfile.mkstemp(prefix="launch-", suffix=".log")
     process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=log_handle,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    log.close()
-    process.log = log.name  # type: ignore[attr-defined]
+    os.close(log_handle)
+    process.log = log  # type: ignore[attr-defined]
     process.hostfile = name  # type: ignore[attr-defined]
     return process
 

@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 from data_prep.encoding import ENCODINGS
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.index import Shard, ShardsIndex, Split, code_histogram, make_idx
-from data_prep.samples import FRAMES_MEMBER, FRAMES_PER_CHUNK, META_MEMBER, pack
-from data_prep.shards import tally_of
+from data_prep.shards.index import Shard, ShardsIndex, Split, code_histogram, make_idx
+from data_prep.shards.samples import FRAMES_MEMBER, FRAMES_PER_CHUNK, META_MEMBER, pack
+from data_prep.shards.shard import tally_of
 
 PROJ = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
 Codes = NDArray[np.uint8]
 
 
-def make_shards(folder: Path, splits: Mapping[str, Sequence[Codes]], per_shard: int = 4, encoding: str = "vil255") -> Path:
+def make_shards(
+    folder: Path, splits: Mapping[str, Sequence[Codes]], per_shard: int = 4, encoding: str = "vil255"
+) -> Path:
     """Shards of sequences (T, H, W) of codes, `per_shard` in a tar; the sample's key is its split and number."""
     codes = next(iter(splits.values()))[0]
     index = ShardsIndex(
@@ -55,7 +57,9 @@ def _split(folder: Path, name: str, sequences: Sequence[Codes], per_shard: int, 
         members = {f"{name}{start + i:04d}": codes for i, codes in enumerate(sequences[start : start + per_shard])}
         tar.write_bytes(tar_of(members))
         tar.with_suffix(".idx").write_bytes(make_idx(tar))
-        shards.append(Shard(name=f"{name}/{tar.name}", samples=len(members), bytes=tar.stat().st_size, sha256=sha256_of(tar)))
+        shards.append(
+            Shard(name=f"{name}/{tar.name}", samples=len(members), bytes=tar.stat().st_size, sha256=sha256_of(tar))
+        )
     tally = tally_of(np.stack(sequences), ENCODINGS[encoding])
     return Split(
         shards=shards,
@@ -85,7 +89,12 @@ def meta_of(key: str, codes: Codes) -> dict[str, Any]:
     first = datetime(2019, 1, 1, tzinfo=UTC) + timedelta(days=day)
     times = [(first + timedelta(minutes=5 * t)).strftime("%Y-%m-%dT%H:%M:%SZ") for t in range(len(codes))]
     grid = Grid(codes.shape[1:], PROJ, (1000.0, 1000.0), 0.0, 0.0)
-    frames = {"shape": list(codes.shape), "dtype": str(codes.dtype), "codec": "zstd", "frames_per_chunk": FRAMES_PER_CHUNK}
+    frames = {
+        "shape": list(codes.shape),
+        "dtype": str(codes.dtype),
+        "codec": "zstd",
+        "frames_per_chunk": FRAMES_PER_CHUNK,
+    }
     return {"key": key, "event": key, "times": times, "grid": grid.to_dict(), "frames": frames}
 
 

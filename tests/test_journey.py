@@ -16,17 +16,27 @@ from PIL import Image
 from tests.launching import ROOT, launch
 
 # Few steps of a small model: plumbing is tested here, skill only where time is held out (make demo).
-SMALL = ["nowcast.steps=4", "nowcast.model.width=8", "nowcast.log_every=2", "train_batch_size=4", "train_micro_batch_size_per_gpu=1"]
+SMALL = [
+    "nowcast.steps=4",
+    "nowcast.model.width=8",
+    "nowcast.log_every=2",
+    "train_batch_size=4",
+    "train_micro_batch_size_per_gpu=1",
+]
 
 
 def command(module: str, *args: Any) -> str:
     """A command's output; it must succeed."""
-    done = subprocess.run([sys.executable, "-m", module, *map(str, args)], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, args)], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-def journey(folder: Path, archive: str, source: Path, build: list[str], split: str, settings: list[str]) -> dict[str, Any]:
+def journey(
+    folder: Path, archive: str, source: Path, build: list[str], split: str, settings: list[str]
+) -> dict[str, Any]:
     """Runs the four commands and returns scores.json."""
     shards, run = folder / "shards", folder / "run"
     command("data_prep", "build", "--format", archive, "--source", source, "--out", shards, *build)
@@ -41,7 +51,21 @@ def journey(folder: Path, archive: str, source: Path, build: list[str], split: s
     assert f"split {split} ({scores['task']['data']})" in table
     assert {path.name for path in (run / "report").glob("*.png")} >= {"csi_by_lead.png", "case_median.png"}
     files = [run / name for name in ("forecast.nc", "forecast.png", "forecast.gif")]
-    command("ds_nowcast.forecast", "--run", run, "--format", archive, "--source", source, "--out", files[0], "--picture", files[1], "--gif", files[2])
+    command(
+        "ds_nowcast.forecast",
+        "--run",
+        run,
+        "--format",
+        archive,
+        "--source",
+        source,
+        "--out",
+        files[0],
+        "--picture",
+        files[1],
+        "--gif",
+        files[2],
+    )
     assert Image.open(files[1]).size[0] > 600
     assert Image.open(files[2]).n_frames == 25
     return scores
@@ -77,7 +101,9 @@ def test_real_data_in_the_layout_of_sevir(radar_data: Path, tmp_path: Path) -> N
 
 @pytest.mark.launch
 def test_real_dutch_rain(radar_data: Path, tmp_path: Path) -> None:
-    scores = journey(tmp_path, "knmi", radar_data / "knmi", ["--split", "train", "--frames", "25", "--crop", "256"], "train", [])
+    scores = journey(
+        tmp_path, "knmi", radar_data / "knmi", ["--split", "train", "--frames", "25", "--crop", "256"], "train", []
+    )
     assert scores["task"]["data"] == "training data"
     assert scores["task"]["thresholds"]["unit"] == "mm/h"
     assert scores["task"]["windows"] == 3
@@ -86,7 +112,9 @@ def test_real_dutch_rain(radar_data: Path, tmp_path: Path) -> None:
         assert rain.shape == (12, 765, 700)
         assert str(forecast["time"].values[0])[:16] == "2010-08-26T07:40"
         share_without_data = float(np.isnan(rain[0]).mean())
-        assert share_without_data == pytest.approx(0.7437, abs=2e-4)  # where the radars do not reach, nothing is claimed
+        assert share_without_data == pytest.approx(
+            0.7437, abs=2e-4
+        )  # where the radars do not reach, nothing is claimed
         # De Bilt's radar lies in the middle of what is seen
         distance = (forecast["lat"] - 52.103) ** 2 + (forecast["lon"] - 5.179) ** 2
         row, column = np.unravel_index(int(distance.argmin()), rain.shape[1:])

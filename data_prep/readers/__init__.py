@@ -26,6 +26,7 @@ class Recording:
     times: tuple[datetime, ...]  # UTC, ends of the intervals, ascending
     event: str | None = None  # the archive's own name of a whole event; None where runs are found by their times
     event_time: datetime | None = None  # by which a whole event falls into a split
+    incomplete: str = ""  # why, where the archive's catalog says that data are missing
 
 
 class LeftOut(NamedTuple):

@@ -60,7 +60,7 @@ class SevirReader:
     def scan(self, sources: Sequence[str]) -> Scan:
         """Lists the events of the catalogs that `sources` name or belong to; opens no picture.
 
-        Left out are ids that occur more than once, pct_missing above 0, absent files and unusable rows.
+        Left out are ids that occur more than once, absent files and unusable rows; pct_missing above 0 is noted.
         Raises UserError where a source, a catalog, a column or any VIL row is missing, or a spreadsheet damaged it.
         """
         require_h5py()
@@ -160,8 +160,7 @@ def _refusal(data: Path, name: str) -> str:
 def _event(row: _Row, data: Path) -> SevirRecording | LeftOut:
     event = row["id"]
     try:
-        if not float(row["pct_missing"]) <= 0.0:
-            return LeftOut(event, "pct_missing above 0", row["pct_missing"])
+        incomplete = "" if float(row["pct_missing"]) <= 0.0 else "pct_missing above 0"
         item, centre, grid = int(row["file_index"]), _utc(row["time_utc"]), _grid(row)
         if item < 0 or not event:
             raise ValueError(f"id {event!r}, file_index {item}")
@@ -171,7 +170,7 @@ def _event(row: _Row, data: Path) -> SevirRecording | LeftOut:
         times = tuple(centre + offset for offset in _offsets(row["minute_offsets"]))
     except (ValueError, OverflowError) as error:
         return LeftOut(event, "minute_offsets unusable", str(error))
-    return SevirRecording(data / row["file_name"], item, times, event, centre, grid=grid)
+    return SevirRecording(data / row["file_name"], item, times, event, centre, incomplete, grid=grid)
 
 
 def _utc(iso: str) -> datetime:

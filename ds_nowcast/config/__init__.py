@@ -25,7 +25,9 @@ class RunConfig(DeepSpeedKeys):
 
     def batch(self, ranks: int) -> Batch:
         """Batch arithmetic at so many ranks. Raises UserError where it does not divide."""
-        return solve_batch(ranks, self.train_batch_size, self.train_micro_batch_size_per_gpu, self.gradient_accumulation_steps)
+        return solve_batch(
+            ranks, self.train_batch_size, self.train_micro_batch_size_per_gpu, self.gradient_accumulation_steps
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As written in a config file: DeepSpeed's keys as given, ours with their defaults."""
@@ -53,7 +55,9 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     try:
         data = json.loads(path.read_text("utf-8"), object_pairs_hook=_no_duplicates)
     except OSError as error:
-        raise UserError(f"config {path} cannot be read ({error.strerror}); give a JSON file such as ds_configs/demo.json") from None
+        raise UserError(
+            f"config {path} cannot be read ({error.strerror}); give a JSON file such as ds_configs/demo.json"
+        ) from None
     except ValueError as error:
         raise UserError(f"config {path} is not JSON ({error})") from None
     if not isinstance(data, dict):

@@ -53,7 +53,10 @@ def solve_batch(ranks: int, total: int | None, micro: int | None, accumulation: 
 def _quotient(share: int, divisor: int, name: str, total: int, ranks: int) -> int:
     if share % divisor:
         fitting = ", ".join(str(n) for n in _divisors(share))
-        raise UserError(f"train_batch_size={total} gives each of {ranks} ranks {share} samples, which {name}={divisor} does not divide; give one of {fitting}")
+        raise UserError(
+            f"train_batch_size={total} gives each of {ranks} ranks {share} samples, "
+            f"which {name}={divisor} does not divide; give one of {fitting}"
+        )
     return share // divisor
 
 

@@ -41,10 +41,12 @@ class DataKeys(Strict):
     output_frames: Count = Field(12, description="frames it predicts (lead times, in steps of the archive's cadence)")
     window_stride: Count = Field(12, description="frames between the starts of a sequence's windows: 0, 12, 24 ...")
     shuffle_shards: Count | None = Field(
-        None, description="shards whose samples are shuffled together (G); None shuffles all: needs the whole split near"
+        None,
+        description="shards whose samples are shuffled together (G); None shuffles all: needs the whole split near",
     )
     augment: AugmentOptions = Field(
-        default_factory=lambda: AugmentOptions(flip=False, rotate=False, crop=None), description="random symmetries and crops"
+        default_factory=lambda: AugmentOptions(flip=False, rotate=False, crop=None),
+        description="random symmetries and crops",
     )
     buffer_mb: Count = Field(512, description="most megabytes of decoded codes held ahead of the step, per rank")
     threads: Count | None = Field(None, description="decoding threads per rank; None takes the cores of the rank")
@@ -62,14 +64,18 @@ class LossKeys(Strict):
     """What is minimised: losses of ds_nowcast/losses by weight."""
 
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=lambda: {"mse": 1.0}, min_length=1, description="loss name -> weight; the weighted sum is minimised"
+        default_factory=lambda: {"mse": 1.0},
+        min_length=1,
+        description="loss name -> weight; the weighted sum is minimised",
     )
 
 
 class Thresholds(Strict):
     """Where "rain" begins, for yes/no scores."""
 
-    unit: str = Field(description='a unit of the shards\' encoding ("mm/h", "dBZ", "kg/m2") or "code" for its integer codes')
+    unit: str = Field(
+        description='a unit of the shards\' encoding ("mm/h", "dBZ", "kg/m2") or "code" for its integer codes'
+    )
     values: list[float] = Field(min_length=1, description="ascending thresholds; a pixel at or above counts")
 
     @model_validator(mode="after")
@@ -96,7 +102,9 @@ class CheckpointKeys(Strict):
     """When the state of training is saved."""
 
     every: Count = Field(1000, description="optimizer steps between checkpoints; the last step is always saved")
-    keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept; 2 or more, so a damaged one has a predecessor")
+    keep: Annotated[int, Field(ge=2)] = Field(
+        3, description="newest checkpoints kept; 2 or more, so a damaged one has a predecessor"
+    )
 
 
 class NowcastKeys(Strict):

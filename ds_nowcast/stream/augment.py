@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.errors import UserError
-from ds_nowcast.stream.hashing import random_bits
+from data_prep.hashing import random_bits
 
 if TYPE_CHECKING:
     from ds_nowcast.config.nowcast_keys import AugmentOptions

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.index import Shards
+from data_prep.hashing import permutation
+from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys
-from ds_nowcast.stream.hashing import permutation
 
 _CACHED_GROUPS = 4
 
@@ -35,7 +35,11 @@ class OrderIdentity:
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """`name: theirs -> ours` for each field in which a saved identity differs."""
-        return [f"{name}: {other.get(name)!r} -> {value!r}" for name, value in asdict(self).items() if other.get(name) != value]
+        return [
+            f"{name}: {other.get(name)!r} -> {value!r}"
+            for name, value in asdict(self).items()
+            if other.get(name) != value
+        ]
 
 
 class Item(NamedTuple):
@@ -50,7 +54,13 @@ class SampleOrder:
     """Items by position. shuffled=False gives shard order, once (evaluation); shuffled, epoch after epoch for ever."""
 
     def __init__(
-        self, samples_per_shard: list[int], windows: int, *, seed: int = 0, shuffle_shards: int | None = None, shuffled: bool = True
+        self,
+        samples_per_shard: list[int],
+        windows: int,
+        *,
+        seed: int = 0,
+        shuffle_shards: int | None = None,
+        shuffled: bool = True,
     ) -> None:
         assert windows > 0 and all(count > 0 for count in samples_per_shard) and samples_per_shard
         self._items = np.array(samples_per_shard, np.int64) * windows  # per shard

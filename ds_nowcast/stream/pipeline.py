@@ -20,8 +20,8 @@ import torch
 import webdataset as wds
 
 from data_prep.errors import DataError, UserError
-from data_prep.index import Member, Shard, ShardMembers, Shards, read_idx
-from data_prep.samples import FRAMES_MEMBER, unpack
+from data_prep.shards.index import Member, Shard, ShardMembers, Shards, read_idx
+from data_prep.shards.samples import FRAMES_MEMBER, unpack
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import SampleOrder, rank_positions, training_order, window_starts
 
@@ -128,7 +128,9 @@ def located(positions: Iterable[int], *, order: SampleOrder, files: ShardFiles, 
         shard, start = files.shard(item.shard).name, starts[item.window]
         try:
             members = files.members(item.shard)
-            yield Located(position, shard, members.keys[item.sample], start, members.members[FRAMES_MEMBER][item.sample])
+            yield Located(
+                position, shard, members.keys[item.sample], start, members.members[FRAMES_MEMBER][item.sample]
+            )
         except (DataError, KeyError) as error:
             reason = str(error) if isinstance(error, DataError) else f"no member {FRAMES_MEMBER}"
             yield Located(position, shard, f"sample {item.sample}", start, None, reason)
@@ -264,12 +266,24 @@ def _batches_that_fit(data: DataKeys, batch: int, shards: Shards) -> int:
     fitting = data.buffer_mb * 2**20 // size
     if fitting < 2:
         needed = -(-2 * size // 2**20)
-        raise UserError(f"nowcast.data.buffer_mb={data.buffer_mb} holds less than two steps of {batch} samples; give {needed} or more, or a smaller batch")
+        raise UserError(
+            f"nowcast.data.buffer_mb={data.buffer_mb} holds less than two steps of {batch} samples; "
+            f"give {needed} or more, or a smaller batch"
+        )
     return min(fitting, 8)
 
 
 def training_stream(
-    shards: Shards, data: DataKeys, seed: int, *, batch: int, rank: int, world: int, start: int, threads: int, pinned: bool = False
+    shards: Shards,
+    data: DataKeys,
+    seed: int,
+    *,
+    batch: int,
+    rank: int,
+    world: int,
+    start: int,
+    threads: int,
+    pinned: bool = False,
 ) -> CodeStream:
     """The endless stream of one rank's samples from position `start` (the engine's global_samples)."""
     order = training_order(shards, data, seed)

@@ -9,7 +9,7 @@ import pytest
 from data_prep import readers
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
-from tests.data_prep.building import Command
+from tests.data_prep.fake_builds import Command
 from tests.data_prep.fake_reader import MODULE, FakeArchive
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
-from data_prep.index import Shards
 from data_prep.inspect import code_bar
-from tests.data_prep.building import build_shards, hashes
+from data_prep.shards.index import Shards
+from tests.data_prep.fake_builds import build_shards, hashes
 from tests.data_prep.fake_reader import FakeArchive
 
 

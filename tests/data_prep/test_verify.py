@@ -12,11 +12,11 @@ from webdataset import TarWriter
 
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
-from data_prep.index import Shards, make_idx, open_shards
-from data_prep.samples import pack
-from data_prep.shards import read_sample
+from data_prep.shards.index import Shards, make_idx, open_shards
+from data_prep.shards.samples import pack
+from data_prep.shards.shard import read_sample
 from data_prep.verify import faults
-from tests.data_prep.building import build_shards
+from tests.data_prep.fake_builds import build_shards
 from tests.data_prep.fake_reader import FakeArchive
 
 Change = Callable[[dict[str, Any]], object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import deepspeed
 import pytest
@@ -70,7 +70,7 @@ def test_a_section_has_deepspeeds_own_keys_and_defaults(ours: type[Strict], thei
 class Recorder(dict[str, Any]):
     """A config that notes every top-level key DeepSpeed asks for."""
 
-    asked: set[str] = set()
+    asked: ClassVar[set[str]] = set()
 
     def __contains__(self, key: object) -> bool:
         self.asked.add(str(key))

@@ -17,18 +17,27 @@ from tests.launching import launch, output_of, start, wait
 
 # What a user can get wrong: settings, then what the one line of the error must say.
 WRONG_SETTINGS = [
-    (["gradient_acumulation_steps=2"], "unknown key 'gradient_acumulation_steps'; did you mean 'gradient_accumulation_steps'?"),
+    (
+        ["gradient_acumulation_steps=2"],
+        "unknown key 'gradient_acumulation_steps'; did you mean 'gradient_accumulation_steps'?",
+    ),
     (["nowcast.model.widht=4"], "unknown key 'widht'; did you mean 'width'?"),
     (["nowcast.evaluation.evry=4"], "did you mean 'nowcast.evaluation.every'?"),
     (["nowcast.loss.weights.mes=1"], "loss 'mes' is not known; choose one of mse, mae"),
     (["nowcast.model.name=transformer"], "model 'transformer' is not known; choose one of unet"),
-    (["train_batch_size=9", "gradient_accumulation_steps=2"], "gradient_accumulation_steps=2 does not divide; give one of 1, 3, 9"),
+    (
+        ["train_batch_size=9", "gradient_accumulation_steps=2"],
+        "gradient_accumulation_steps=2 does not divide; give one of 1, 3, 9",
+    ),
     (["train_micro_batch_size_per_gpu=3"], "is not train_micro_batch_size_per_gpu=3 x gradient_accumulation_steps=1"),
     (["nowcast.data.output_frames=30"], "= 34 frames are more than the 12 of a sequence"),
     (["nowcast.model.levels=6"], "32 x 32 pixels do not fit a model of stride 64"),
     (["nowcast.data.split=training"], "has no split 'training'; it has train, val, test"),
     (["nowcast.evaluation.split=none"], "has no split 'none'; it has train, val, test"),
-    (['nowcast.evaluation.thresholds={"unit":"dBZ","values":[10]}'], "thresholds.unit is 'dBZ'; shards of encoding vil255 have"),
+    (
+        ['nowcast.evaluation.thresholds={"unit":"dBZ","values":[10]}'],
+        "thresholds.unit is 'dBZ'; shards of encoding vil255 have",
+    ),
     (["nowcast.data.augment.crop=40"], "crop=40 is larger than the samples' 32 x 32 pixels"),
     (["nowcast.steps"], "--set 'nowcast.steps' is not key=value"),
     (["nowcast.steps=0"], "nowcast.steps is 0; give at least 1"),
@@ -40,7 +49,9 @@ def test_wrong_settings_are_refused_before_anything_starts(
     settings: list[str], message: str, shards: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    code = train.main(["--deepspeed_config", str(config), "--shards", str(shards), "--run", str(run), "--set", *settings])
+    code = train.main(
+        ["--deepspeed_config", str(config), "--shards", str(shards), "--run", str(run), "--set", *settings]
+    )
     error = capfd.readouterr().err
     assert code == 2
     assert message in error
@@ -139,7 +150,16 @@ def finished(shards: Path, config: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.launch
 def test_a_run_leaves_what_the_design_names(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {"config.json", "run.json", "metrics.jsonl", "checkpoints", "model.safetensors", "model.json", "last.safetensors", "last.json"}
+    assert names == {
+        "config.json",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model.safetensors",
+        "model.json",
+        "last.safetensors",
+        "last.json",
+    }
     assert sorted(losses_of(finished)) == list(range(1, 13))
     tags = sorted(path.name for path in (finished / "checkpoints").iterdir() if path.is_dir())
     assert tags == ["step_00000005", "step_00000010", "step_00000012"]
@@ -193,7 +213,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
 @pytest.mark.launch
 def test_what_all_ranks_find_wrong_is_said_once(shards: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    ended = launch("ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", "nowcast.stps=3")
+    ended = launch(
+        "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", "nowcast.stps=3"
+    )
     assert ended.code == 2
     assert len(ended.lines("unknown key 'nowcast.stps'")) == 1, ended.output
     assert not ended.lines("Traceback")
@@ -201,10 +223,20 @@ def test_what_all_ranks_find_wrong_is_said_once(shards: Path, config: Path, tmp_
 
 
 @pytest.mark.hosts
-def test_a_loss_that_is_not_finite_ends_all_ranks_and_names_the_samples(shards: Path, config: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_all_ranks_and_names_the_samples(
+    shards: Path, config: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    settings = ["optimizer.params.lr=1e30", "nowcast.steps=40", "gradient_clipping=0.0", "nowcast.evaluation.every=40", "nowcast.checkpoint.every=1"]
-    ended = launch("ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", *settings)
+    settings = [
+        "optimizer.params.lr=1e30",
+        "nowcast.steps=40",
+        "gradient_clipping=0.0",
+        "nowcast.evaluation.every=40",
+        "nowcast.checkpoint.every=1",
+    ]
+    ended = launch(
+        "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", *settings
+    )
     assert ended.code == 4, ended.output[-3000:]
     [error] = ended.lines("error: the loss is not finite in step")
     assert "train/train-" in error
@@ -220,9 +252,19 @@ def test_a_shard_damaged_while_training_ends_all_ranks(shards: Path, config: Pat
         content = bytearray(tar.read_bytes())
         content[1000:-2000:50] = bytes(b ^ 0xFF for b in content[1000:-2000:50])
         tar.write_bytes(content)
-    ended = launch("ds_nowcast.train", "--deepspeed_config", config, "--shards", copy, "--run", run, "--set", "nowcast.data.max_bad_samples=2")
+    ended = launch(
+        "ds_nowcast.train",
+        "--deepspeed_config",
+        config,
+        "--shards",
+        copy,
+        "--run",
+        run,
+        "--set",
+        "nowcast.data.max_bad_samples=2",
+    )
     assert ended.code == 3, ended.output[-3000:]
-    assert "are more than nowcast.data.max_bad_samples=2" in ended.lines("error: ")[0]
+    assert "are more than nowcast.data.max_bad_samples=2" in ended.lines("error: ")[-1]
     assert ended.lines("warning: unreadable sample counts as all missing: train/train-")
     assert not ended.lines("Traceback")
 

@@ -10,14 +10,14 @@ import torch
 from deepspeed.utils import safe_get_full_grad
 from safetensors.torch import save_file
 
-from data_prep.index import open_shards
+from data_prep.shards.index import open_shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
 from ds_nowcast.engine import Engine, Stepped
 from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.models import build_model
 from ds_nowcast.stream.pipeline import training_stream
-from ds_nowcast.training_step import TrainingStep
+from ds_nowcast.training.step import TrainingStep
 
 
 class TappedEngine(Engine):
@@ -59,7 +59,10 @@ def main(config_path: str, shards_path: str, out: Path, steps: int) -> None:
                 losses.append(ranks.sum([float(result.loss_sum)])[0])
         assert engine.first_gradients is not None
         if ranks.first:
-            save_file({name: tensor.contiguous() for name, tensor in engine.first_gradients.items()}, out / f"stage{stage}.safetensors")
+            save_file(
+                {name: tensor.contiguous() for name, tensor in engine.first_gradients.items()},
+                out / f"stage{stage}.safetensors",
+            )
             (out / f"stage{stage}.json").write_text(json.dumps({"losses": losses, "valid": valid_by_rank}))
     process_group.leave()
 

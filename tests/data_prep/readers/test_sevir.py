@@ -88,8 +88,6 @@ def test_other_image_types_are_passed_over(make_sevir: MakeSevir) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"pct_missing": "0.01"}, "pct_missing above 0"),
-        ({"pct_missing": "nan"}, "pct_missing above 0"),
         ({"pct_missing": ""}, "catalog row unusable"),
         ({"file_name": "vil/2019/absent.h5"}, "file is missing"),
         ({"file_name": "../data/" + SEVIR_FILE}, "file lies outside the data folder"),
@@ -130,6 +128,12 @@ def test_an_archive_is_found_by_folder_catalog_file_or_glob(make_sevir: MakeSevi
     assert scan(root, root / "CATALOG.csv", root / "data" / SEVIR_FILE) == expected
 
 
+@pytest.mark.parametrize(("share", "why"), [("0", ""), ("0.01", "pct_missing above 0"), ("nan", "pct_missing above 0")])
+def test_an_event_with_missing_data_is_listed_and_says_so(make_sevir: MakeSevir, share: str, why: str) -> None:
+    [event] = scan(make_sevir({"pct_missing": share})).recordings
+    assert event.incomplete == why
+
+
 def test_of_files_given_only_their_own_events_are_listed(make_sevir: MakeSevir) -> None:
     root = make_sevir({}, {"id": "S2", "file_name": "vil/2019/other.h5"}, {"id": "S3", "pct_missing": "3"})
     other, stray = root / "data/vil/2019/other.h5", root / "data/vil/2019/stray.h5"
@@ -137,8 +141,8 @@ def test_of_files_given_only_their_own_events_are_listed(make_sevir: MakeSevir) 
     stray.touch()
     assert [event.path for event in scan(other).recordings] == [other]
     found = scan(root / "data" / SEVIR_FILE, stray)
-    assert [event.event for event in found.recordings] == ["S1"]
-    assert left_out(found) == {str(stray): ["file is not in the catalog"], "S3": ["pct_missing above 0"]}
+    assert [event.event for event in found.recordings] == ["S1", "S3"]
+    assert left_out(found) == {str(stray): ["file is not in the catalog"]}
     with pytest.raises(UserError, match="names any of the 1 files given"):
         scan(stray)
 
@@ -262,21 +266,10 @@ def test_without_h5py_the_extra_is_named(make_sevir: MakeSevir, monkeypatch: pyt
         scan(root)
 
 
-def stand_in_without_missing_share(radar_data: Path, folder: Path) -> list[dict[str, str]]:
-    """The stand-in's pixels are 12 and 30 % missing: its catalog again, with pct_missing 0."""
-    (folder / "data").symlink_to(radar_data / STAND_IN / "data")
+def test_the_stand_in_archive_is_read_whole_and_lies_where_its_catalog_says(radar_data: Path) -> None:
     with open(radar_data / STAND_IN / "CATALOG.csv", newline="") as file:
-        rows = [row | {"pct_missing": "0"} for row in csv.DictReader(file)]
-    with open(folder / "CATALOG.csv", "w", newline="") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
-    return rows
-
-
-def test_the_stand_in_archive_is_read_whole_and_lies_where_its_catalog_says(radar_data: Path, tmp_path: Path) -> None:
-    rows = stand_in_without_missing_share(radar_data, tmp_path)
-    found = scan(tmp_path).recordings
+        rows = list(csv.DictReader(file))
+    found = scan(radar_data / STAND_IN).recordings
     assert [event.event for event in found] == ["R10082600", "R10082601", "R10082602", "R10082603"]
     frames, row = READER.read(found[2]), rows[2]
     with h5py.File(found[2].path) as file:
@@ -287,11 +280,6 @@ def test_the_stand_in_archive_is_read_whole_and_lies_where_its_catalog_says(rada
     grid = frames[0].grid
     east_north = grid.west_m + 384 * grid.pixel_m[1], grid.north_m
     assert corner_of(grid.proj, float(row["urcrnrlon"]), float(row["urcrnrlat"])) == pytest.approx(east_north, abs=1.0)
-
-
-def test_the_stand_in_is_left_out_for_its_missing_share(radar_data: Path) -> None:
-    found = scan(radar_data / STAND_IN)
-    assert not found.recordings and {one.reason for one in found.left_out} == {"pct_missing above 0"}
 
 
 def test_the_real_catalog_that_excel_damaged_is_refused(radar_data: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
-from data_prep.index import open_shards
+from data_prep.hashing import permutation
+from data_prep.shards.index import open_shards
 from ds_nowcast.config.nowcast_keys import DataKeys
-from ds_nowcast.stream.hashing import permutation
 from ds_nowcast.stream.order import Item, SampleOrder, identity, rank_positions, training_order, window_starts
 from tests.shard_maker import make_shards, moving_blobs
 
@@ -37,7 +37,9 @@ def epoch_by_hand(counts: list[int], windows: int, seed: int, group: int | None,
 
 
 @given(COUNTS, st.integers(1, 3), GROUPS, st.integers(0, 2**40), st.integers(0, 5))
-def test_the_order_is_that_of_the_twin(counts: list[int], windows: int, group: int | None, seed: int, epoch: int) -> None:
+def test_the_order_is_that_of_the_twin(
+    counts: list[int], windows: int, group: int | None, seed: int, epoch: int
+) -> None:
     order = SampleOrder(counts, windows, seed=seed, shuffle_shards=group)
     seen = [order.item(epoch * order.length + q) for q in range(order.length)]
     assert seen == epoch_by_hand(counts, windows, seed, group, epoch)

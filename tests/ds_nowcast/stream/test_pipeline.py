@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from data_prep.index import Shards, open_shards
+from data_prep.shards.index import Shards, open_shards
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import training_order
 from ds_nowcast.stream.pipeline import evaluation_stream, training_stream

@@ -1,0 +1,1 @@
+"""Scores as sums, an evaluation over a split, and what it shows."""

@@ -1,0 +1,68 @@
+"""What rank 0 shows while it trains: a live panel on a terminal, plain lines elsewhere, nothing on other ranks."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Display:
+    """Use as a context: the terminal is put back however the run ends."""
+
+    def __init__(self, steps: int, step: int, *, shown: bool) -> None:
+        self._console = Console(stderr=False, quiet=not shown, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self._console
+        )
+        self._task = self._progress.add_task("step", total=steps, completed=step)
+        self._steps, self._started, self._from = steps, time.monotonic(), step
+        self._values: dict[str, str] = {}
+        self._live = (
+            Live(self._render(), console=self._console, refresh_per_second=4)
+            if shown and self._console.is_terminal
+            else None
+        )
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, markup=False)
+
+    def step(self, step: int, values: dict[str, str]) -> None:
+        """The present state: on a terminal the panel, elsewhere one line."""
+        self._progress.update(self._task, completed=step)
+        self._values = values
+        if self._live:
+            self._live.update(self._render())
+        else:
+            left = (time.monotonic() - self._started) / max(step - self._from, 1) * (self._steps - step)
+            self.say(
+                f"step {step}/{self._steps}  "
+                + "  ".join(f"{k} {v}" for k, v in values.items())
+                + f"  left {left:.0f} s"
+            )
+
+    def _render(self) -> Table:
+        table = Table.grid()
+        table.add_row(self._progress)
+        values = Table.grid(padding=(0, 3))
+        for name in self._values:
+            values.add_column(name)
+        values.add_row(*(f"[dim]{name}[/dim] {value}" for name, value in self._values.items()))
+        table.add_row(values)
+        return table
+
+    def __enter__(self) -> Display:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()

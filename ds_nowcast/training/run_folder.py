@@ -1,0 +1,142 @@
+"""The folder of one training: what it is (`run.json`, `config.json`), how it went (`metrics.jsonl`), what came of it.
+
+config.json         the resolved config; usable as --deepspeed_config
+run.json            what may not change between launches: order of samples, model, data; and versions, ranks
+metrics.jsonl       one line per logged step and per evaluation
+checkpoints/        see ds_nowcast.training.checkpoints
+model.safetensors, model.json   the best evaluated step; enough to forecast without deepspeed
+last.safetensors    the last step
+failure.json        why it ended, where it failed
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from data_prep.shards.index import Shards
+from ds_nowcast.config import RunConfig
+from ds_nowcast.stream.order import OrderIdentity
+
+FORMAT_VERSION = 1
+
+
+class RunFolder:
+    """Paths and small files of a run. Only rank 0 writes; reading is for all."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints go."""
+        return self.path / "checkpoints"
+
+    def check(self, identity: dict[str, Any], order: OrderIdentity, *, new_order: bool) -> bool:
+        """Whether this is a run to go on with (False: a new one).
+
+        Raises UserError where the folder holds something else, a run of another model or data, or, without `new_order`,
+        a run that saw its samples in another order.
+        """
+        described = self.path / "run.json"
+        if not described.is_file():
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise UserError(
+                    f"{self.path} exists and is not a run folder; give a new folder, or one that a training made"
+                )
+            return False
+        saved = _read_json(described)
+        differing = [f"{k}: {saved.get(k)!r} -> {v!r}" for k, v in identity.items() if saved.get(k) != v]
+        if differing:
+            raise UserError(
+                f"{self.path} is the run of another model or data ({'; '.join(differing)}); give a new --run folder, or its own config"
+            )
+        moved = order.differences(saved.get("order") or {})
+        if moved and not new_order:
+            raise UserError(
+                f"{self.path} has seen its samples in another order ({'; '.join(moved)}); give a new --run folder, its own settings "
+                "and shards, or --new-order to go on in a new order from here"
+            )
+        return True
+
+    def describe(self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, ranks: int) -> None:
+        """Writes `config.json` and `run.json`."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        versions = {name: version(name) for name in ("torch", "deepspeed", "webdataset")} | {
+            "python": platform.python_version()
+        }
+        run = {
+            "format_version": FORMAT_VERSION,
+            **identity,
+            "order": asdict(order),
+            "ranks": ranks,
+            "versions": versions,
+        }
+        self.write("config.json", config.to_dict())
+        self.write("run.json", run)
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """A small JSON file, whole or not at all."""
+        write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+    def fail(self, reason: str, rank: int, host: str, exit_code: int) -> None:
+        """Records why a run ended; never raises, the failure itself must be told."""
+        failure = {"reason": reason, "rank": rank, "host": host, "exit_code": exit_code, "time": time.time()}
+        with suppress(OSError):
+            self.write("failure.json", failure)
+
+
+class Metrics:
+    """`metrics.jsonl`, one JSON object per line."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Opens for appending; lines of steps after `step` (written by a launch that then died) are dropped first."""
+        self._path = path
+        if path.is_file():
+            kept = [line for line in path.read_text("utf-8").splitlines(keepends=True) if _step_of(line) <= step]
+            write_atomically(path, "".join(kept).encode())
+
+    def add(self, **values: Any) -> None:
+        """One line; a number that is not finite becomes null, which JSON can hold."""
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        return content
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give another --run folder") from None
+
+
+def run_identity(config: RunConfig, shards: Shards) -> dict[str, Any]:
+    """What may not change between the launches of one run."""
+    keys, index = config.nowcast, shards.index
+    return {
+        "model": {"name": keys.model.name, **keys.model.options},
+        "input_frames": keys.data.input_frames,
+        "output_frames": keys.data.output_frames,
+        "encoding": index.encoding,
+        "unit": index.unit,
+        "cadence_s": index.cadence_s,
+    }

@@ -1,0 +1,90 @@
+"""One optimizer step: the global mean of a masked loss over all ranks and micro-batches, whatever their valid pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ds_nowcast.config import Batch, NowcastKeys
+from ds_nowcast.engine import Engine, Stepped
+from ds_nowcast.errors import DivergedError
+from ds_nowcast.losses import loss_named
+from ds_nowcast.model_space import ModelSpace
+from ds_nowcast.ranks import Ranks
+from ds_nowcast.stream import augment
+from ds_nowcast.stream.pipeline import StepCodes
+
+_NAMED = 8  # samples named in an error
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of a step."""
+
+    loss_sum: torch.Tensor  # this rank's part of the mean loss, on the device; sums to the mean over ranks
+    valid: int  # target pixels that counted, over all ranks
+    stepped: Stepped | None  # None where no pixel was valid and nothing was done
+
+
+class TrainingStep:
+    """Forward, loss and backward of a rank's share of an optimizer step."""
+
+    def __init__(self, engine: Engine, keys: NowcastKeys, space: ModelSpace, batch: Batch, ranks: Ranks) -> None:
+        self._engine, self._space, self._batch, self._ranks = engine, space, batch, ranks
+        self._augment, self._seed = keys.data.augment, keys.seed
+        self._losses = [(weight, loss_named(name)) for name, weight in keys.loss.weights.items()]
+        self._missing, self._input_frames = space.missing, keys.data.input_frames
+
+    def prepare(self, batch: StepCodes) -> tuple[torch.Tensor, int]:
+        """The rank's codes on the device, augmented, (B, T, H, W), and how many target pixels of them are valid."""
+        codes_BTHW = batch.codes_BTHW.to(self._ranks.device, non_blocking=True)
+        positions = torch.tensor(batch.positions)
+        codes_BTHW = augment.apply(
+            codes_BTHW, augment.draw(self._seed, positions, (codes_BTHW.shape[-2], codes_BTHW.shape[-1]), self._augment)
+        )
+        return codes_BTHW, int((codes_BTHW[:, self._input_frames :] < self._missing).sum())
+
+    def run(self, batch: StepCodes, codes_BTHW: torch.Tensor, valid: int) -> StepResult:
+        """Makes the step. valid: of all ranks. Raises DivergedError, on all ranks, before a non-finite loss goes back."""
+        total = torch.zeros((), device=self._ranks.device)
+        if valid == 0:
+            self._engine.pass_over()
+            return StepResult(total, 0, None)
+        stepped = None
+        for number, micro_BTHW in enumerate(torch.split(codes_BTHW, self._batch.micro)):
+            loss = self._loss(micro_BTHW) / valid
+            self._check(loss, batch, number)
+            total += loss.detach()
+            # DeepSpeed divides by both: this leaves the sum over ranks and micro-batches
+            self._engine.backward(loss * self._batch.ranks * self._batch.accumulation)
+            stepped = self._engine.step()
+        assert stepped is not None
+        return StepResult(total, valid, stepped)
+
+    def _loss(self, codes_BTHW: torch.Tensor) -> torch.Tensor:
+        """The weighted losses, summed over valid pixels."""
+        w = self._space.windows(codes_BTHW)
+        prediction_BTHW = self._engine(w.past_BTHW.to(self._engine.dtype))
+        weight_BTHW = w.valid_BTHW.float()
+        parts = [weight * loss(prediction_BTHW, w.target_BTHW, weight_BTHW) for weight, loss in self._losses]
+        return torch.stack(parts).sum()
+
+    def _check(self, loss: torch.Tensor, batch: StepCodes, number: int) -> None:
+        broken = not bool(torch.isfinite(loss))
+        if not self._ranks.any(broken):
+            return
+        samples = batch.samples[number * self._batch.micro : (number + 1) * self._batch.micro]
+        names = [f"{s.shard} {s.key} from frame {s.start}" for s in samples] if broken else []
+        everywhere = [f"rank {rank}: {name}" for rank, part in enumerate(self._ranks.gather(names)) for name in part]
+        raise DivergedError(
+            f"the loss is not finite in step {self._engine.steps + 1}, in samples {_shortened(everywhere)}; lower the learning "
+            "rate or state gradient_clipping, and run the same command again to go on from the last checkpoint"
+        )
+
+
+def _shortened(names: Sequence[Any]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return "; ".join(str(name) for name in names[:_NAMED]) + more

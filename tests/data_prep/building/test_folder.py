@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import webdataset  # noqa: F401  (imported once, so that forked builds need not)
+
+from data_prep.build import build
+from data_prep.errors import UserError
+from data_prep.shards.index import open_shards
+from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
+from tests.data_prep.fake_reader import FakeArchive
+
+
+def test_a_complete_folder_needs_nothing_and_other_settings_are_refused(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(3)
+    assert command()[0] == 0
+    before = hashes(tmp_path / "out")
+    code, text = command()
+    assert code == 0 and "nothing to do" in text
+    code, text = command("--crop", "8")
+    assert code == 2 and "was built from other files or with other settings; give another --out" in text
+    assert hashes(tmp_path / "out") == before
+
+
+def test_an_unfinished_folder_of_other_settings_is_refused(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(3)
+    out = tmp_path / "out"
+    plan = archive_plan(archive, out, split="train", samples_per_shard=1)
+    monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[2].sequences[0].key.lower() + ".npy")
+    in_a_fork(lambda: build(plan, out, 1))
+    monkeypatch.delenv("NOWCAST_TEST_KILL")
+    with pytest.raises(UserError, match="was begun from other files or with other settings"):
+        build_shards(archive, out, split="train", crop=8)
+
+
+def test_a_folder_with_other_things_in_it_is_refused(archive: FakeArchive, tmp_path: Path, command: Command) -> None:
+    archive.add_events(2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("mine")
+    code, text = command()
+    assert code == 2 and "is not empty" in text
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/thesis.txt"]
+    code, text = command(out=tmp_path / "out/thesis.txt")
+    assert code == 2 and "is a file" in text
+
+
+def test_two_builders_do_not_meet_in_one_folder(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(2)
+    (tmp_path / "out/.build").mkdir(parents=True)
+    with open(tmp_path / "out/.build/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="is being built by another process"):
+            build_shards(archive, tmp_path / "out", split="train")
+
+
+def test_nothing_left_is_an_error_with_the_account_and_leaves_no_folder(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(3)
+    code, text = command("--min-wet", "1")
+    assert code == 2 and "3 drier than 1 (E00" in text and "looser limits" in text
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    assert command("--min-wet", "1")[0] == 2
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_finished_shard_that_lost_bytes_is_built_again(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(4)
+    plan, out = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=2), tmp_path / "out"
+    monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[1].recordings[max(plan.tasks[1].recordings)].path.name)
+    in_a_fork(lambda: build(plan, out, 1))
+    os.truncate(out / plan.tasks[0].name, 1000)
+    monkeypatch.delenv("NOWCAST_TEST_KILL")
+    build(plan, out, 1)
+    build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=2)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+def test_finished_shards_are_not_built_again(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(4)
+    plan, out = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=2), tmp_path / "out"
+    monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[1].recordings[max(plan.tasks[1].recordings)].path.name)
+    assert in_a_fork(lambda: build(plan, out, 1)) == signal.SIGKILL
+    first = out / plan.tasks[0].name
+    before = first.stat().st_mtime_ns
+    monkeypatch.delenv("NOWCAST_TEST_KILL")
+    build(plan, out, 1)
+    assert first.stat().st_mtime_ns == before and len(open_shards(out).index.splits["train"].shards) == 2

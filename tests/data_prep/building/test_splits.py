@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.building.sequences import FrameRef, Sequence, find_sequences, iso
+from data_prep.building.splits import Membership, SplitDates, assign, check_split_name, leaks, parse_split_dates
+from data_prep.errors import UserError
+from tests.data_prep.building.test_sequences import composites
+from tests.data_prep.fake_reader import at
+
+
+def run(key: str, *steps: int) -> Sequence:
+    return Sequence(key, tuple(FrameRef(step, 0) for step in steps), tuple(at(step) for step in steps))
+
+
+def membership(split: str, sequence: Sequence) -> Membership:
+    frames = tuple((str(ref.recording), iso(time)) for ref, time in zip(sequence.frames, sequence.times, strict=True))
+    return Membership(split, sequence.key, sequence.event, frames)
+
+
+def test_the_boundary_itself_belongs_to_the_earlier_split() -> None:
+    dates = parse_split_dates("2019-01-01,2019-06-01")
+    times = ("2019-01-01", "2019-01-01T00:05", "2019-06-01", "2019-06-01T00:05")
+    splits = [dates.of(datetime.fromisoformat(time).replace(tzinfo=UTC)) for time in times]
+    assert splits == ["train", "val", "val", "test"]
+
+
+def test_split_dates_may_have_a_time_of_day() -> None:
+    assert parse_split_dates("2020-01-01T00:20, 2020-01-01T00:40Z") == SplitDates(at(4), at(8))
+
+
+@pytest.mark.parametrize("text", ["2019-01-01", "2019-01-01,", "a,b", "2019-01-01,2019-02-01,2019-03-01", ""])
+def test_anything_but_two_dates_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError, match="give VAL,TEST as in 2019-01-01,2019-06-01"):
+        parse_split_dates(text)
+
+
+def test_dates_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(UserError, match="wrong way round"):
+        parse_split_dates("2019-06-01,2019-01-01")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a.b", "a b"])
+def test_a_split_name_is_a_plain_word(name: str) -> None:
+    with pytest.raises(UserError, match="cannot be used"):
+        check_split_name(name)
+
+
+def test_a_run_across_a_boundary_is_left_out_and_an_event_goes_by_its_own_time() -> None:
+    across = run("run", 3, 4, 5)
+    event = Sequence("E", across.frames, across.times, "E", at(4))
+    splits, left_out = assign([across, event], SplitDates(at(4), at(9)))
+    assert splits == {"train": [event], "val": [], "test": []}
+    assert [(item.what, item.reason) for item in left_out] == [("run", "crosses a split boundary")]
+
+
+@given(
+    st.sets(st.integers(0, 60), min_size=6),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted),
+)
+def test_no_frame_of_one_split_occurs_in_another(steps: set[int], frames: int, stride: int, dates: list[int]) -> None:
+    try:
+        found = find_sequences(composites(*steps), frames, stride, 300, "ARCHIVE")
+    except UserError:
+        return
+    splits, left_out = assign(found.sequences, SplitDates(at(dates[0]), at(dates[1])))
+    assert leaks(membership(name, sequence) for name, part in splits.items() for sequence in part) == []
+    assert sum(map(len, splits.values())) + len(left_out) == len(found.sequences)
+    shown = [{time for sequence in part for time in sequence.times} for part in splits.values()]
+    assert not (shown[0] & shown[1] or shown[0] & shown[2] or shown[1] & shown[2])
+
+
+def test_a_leak_is_told_for_a_frame_and_for_an_event_in_two_splits_but_not_within_one() -> None:
+    a, b = run("a", 0, 1, 2), run("b", 2, 3, 4)
+    assert leaks([membership("train", a), membership("train", b)]) == []
+    assert leaks([membership("train", a), membership("val", b)]) == ["val/b and train/a both show a frame of 2"]
+    pieces = [Sequence(s.key, s.frames, s.times, "E", at(0)) for s in (a, run("c", 7, 8))]
+    found = leaks([membership("train", pieces[0]), membership("test", pieces[1])])
+    assert found == ["test/c and train/a both show event E"]

@@ -1,0 +1,95 @@
+"""The optimizer step over ranks against a plain one-process PyTorch loop over the same global batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_prep.shards.index import open_shards
+from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.models import build_model
+from ds_nowcast.stream.pipeline import training_stream
+from tests.launching import launch
+from tests.shard_maker import make_shards, moving_blobs
+
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def masked_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sequences whose missing shares differ widely, so that ranks have unequal valid counts."""
+    rng = np.random.default_rng(5)
+    sequences = [moving_blobs(rng, frames=8, size=32, missing=0.9 * (i % 5) / 4) for i in range(40)]
+    return make_shards(tmp_path_factory.mktemp("masked") / "shards", {"train": sequences}, per_shard=8)
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    path.write_text(json.dumps({
+        "train_batch_size": 8, "gradient_accumulation_steps": 2, "gradient_clipping": 1.0,
+        "zero_optimization": {"stage": 0},
+        "optimizer": {"type": "AdamW", "params": {"lr": 3e-4, "weight_decay": 0.01, "torch_adam": True}},
+        "nowcast": {
+            "steps": STEPS, "seed": 3, "model": {"name": "unet", "width": 8, "levels": 2, "groups": 2},
+            "loss": {"weights": {"mse": 1.0, "mae": 0.5}},
+            "data": {"input_frames": 4, "output_frames": 4, "buffer_mb": 16},
+        },
+    }))  # fmt: skip
+    return path
+
+
+def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """First gradients and losses of the same training in plain PyTorch, one process, no accumulation."""
+    keys, shards, total = config.nowcast, open_shards(shards_path), config.train_batch_size
+    assert total is not None
+    torch.manual_seed(keys.seed)
+    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    model.double()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
+    gradients: dict[str, torch.Tensor] = {}
+    losses = []
+    with training_stream(shards, keys.data, keys.seed, batch=total, rank=0, world=1, start=0, threads=1) as stream:
+        for _ in range(STEPS):
+            codes = next(stream).codes_BTHW
+            valid = codes[:, 4:] != 255
+            values = torch.where(codes != 255, codes.double() / 255, 0.0)
+            error = (model(values[:, :4]) - values[:, 4:])[valid]
+            loss = error.square().mean() + 0.5 * error.abs().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            gradients = gradients or {
+                name: p.grad.float() for name, p in model.named_parameters() if p.grad is not None
+            }
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    return gradients, losses
+
+
+@pytest.mark.launch
+def test_every_zero_stage_equals_a_plain_loop_on_unequal_masks(
+    masked_shards: Path, config_path: Path, tmp_path: Path
+) -> None:
+    ended = launch("tests.ds_nowcast.zero_stages_case", config_path, masked_shards, tmp_path, STEPS)
+    assert ended.code == 0, ended.output[-3000:]
+    gradients, losses = plain_loop(load_config(config_path), masked_shards)
+    for stage in range(4):
+        theirs = load_file(tmp_path / f"stage{stage}.safetensors")
+        report = json.loads((tmp_path / f"stage{stage}.json").read_text())
+        assert any(a != b for a, b in report["valid"]), "the ranks' valid counts were equal: the test tests nothing"
+        assert theirs.keys() == gradients.keys()
+        whole = torch.cat([g.flatten() for g in gradients.values()])
+        difference = torch.cat([(theirs[name] - gradients[name]).flatten() for name in gradients])
+        assert difference.norm() / whole.norm() < 1e-6
+        relative = np.abs(np.array(report["losses"]) / np.array(losses) - 1)
+        print(
+            f"ZeRO {stage}: gradients {difference.norm() / whole.norm():.1e}, losses {relative[:3].max():.1e} {relative.max():.1e}"
+        )
+        assert relative[:3].max() < 1e-6
+        assert relative.max() < 2e-4
