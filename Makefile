@@ -27,7 +27,7 @@ setup: .venv/installed
 FREE_PORT = $(BIN)/python -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 # --no_ssh_check and --master_addr: on one machine DeepSpeed would otherwise ask for ssh to itself
-LAUNCH = $(BIN)/deepspeed --hostfile hostfile --no_ssh_check --master_addr 127.0.0.1 \
+LAUNCH = $(BIN)/deepspeed --quiet --hostfile hostfile --no_ssh_check --master_addr 127.0.0.1 \
          --master_port $$($(FREE_PORT)) --module
 
 demo: setup demo/archive/CATALOG.csv

@@ -93,12 +93,20 @@ class Encoding:
         return table
 
     def to_model(self, value: float, unit: str) -> float:
-        """Where `value` lies in model space, so that a pixel's code reaches it exactly when its value does."""
+        """Where `value` lies in model space, exact in float32: a pixel's code reaches it exactly when its value does.
+
+        Infinite where `value` lies above the table. A value within 1e-9 of a code's counts as that code's.
+        """
         table, model = self._values(unit), self.model_table()[: self.missing]
         first = int(np.searchsorted(table, value - 1e-9 * max(abs(value), 1.0)))
-        if first in (0, self.missing) or table[first] <= value * (1 + 1e-9):
-            return float(model[min(first, self.missing - 1)]) if first < self.missing else np.inf
-        return float(np.interp(value, table[first - 1 : first + 1], model[first - 1 : first + 1].astype(np.float64)))
+        if first == self.missing:
+            return np.inf
+        if first == 0:
+            return float(model[0])
+        between = np.interp(value, table[first - 1 : first + 1], model[first - 1 : first + 1])
+        # in float32 a value just above the code before would round down to it, and that code would reach it
+        lowest = np.nextafter(model[first - 1], model[first])
+        return float(np.clip(np.float32(between), lowest, model[first]))
 
     def from_model(self, model: NDArray[np.floating[Any]], unit: str) -> NDArray[np.float32]:
         """Values in `unit`, float32, of model-space numbers, linear between codes, NaN kept; clipped to the table."""

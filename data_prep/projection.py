@@ -55,6 +55,12 @@ def corner_of(proj: str, lon: float, lat: float) -> tuple[float, float]:
     return float(x_m), float(y_m)
 
 
+def place_of(proj: str, x_m: float, y_m: float) -> tuple[float, float]:
+    """Longitude and latitude, degrees, of projection coordinates; the inverse of `corner_of`."""
+    lon, lat = _from_lonlat(proj).transform(x_m, y_m, direction="INVERSE")
+    return float(lon), float(lat)
+
+
 def lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude of the pixel centres, degrees, float64 (rows, columns) each, row 0 in the north.
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from data_prep import console
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, UserError
+from data_prep.projection import place_of
 from data_prep.storms import storm
 from data_prep.workers import WorkerDiedError, in_parallel
 
@@ -123,12 +124,10 @@ def _codes(seed: int, size: int, frames: int, event: Event) -> Codes:
 
 def _row(event: Event, index: int, codes: Codes) -> dict[str, Any]:
     """The event's line in the catalog; `index` is its place in its file."""
-    from pyproj import Proj
-
     size, frames = codes.shape[0], codes.shape[2]
-    project, length_m = Proj(PROJ), size * PIXEL_M
+    length_m = size * PIXEL_M
     corners = [(event.west_m, event.south_m), (event.west_m + length_m, event.south_m + length_m)]
-    (west, south), (east, north) = (project(x, y, inverse=True) for x, y in corners)
+    (west, south), (east, north) = (place_of(PROJ, x_m, y_m) for x_m, y_m in corners)
     missing = codes == ENCODINGS["vil255"].missing
     seen = codes[~missing]
     values = (

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchChe
 from deepspeed.utils import logger as deepspeed_logger
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import nn
+from torch._utils import _unflatten_dense_tensors
 
-from ds_nowcast.ranks import Ranks
+from data_prep.errors import UserError
+from ds_nowcast.ranks import Ranks, host
 
 # Without this a ZeRO 1/2 checkpoint cannot be turned into a universal one, which another world size needs.
 UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
+
+# Its schedulers warn of the first learning rate at every start, where nothing is wrong.
+deepspeed_logger.addFilter(lambda record: "scheduler before it has started" not in str(record.msg))
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Stepped:
     """What an optimizer step did."""
 
     applied: bool  # False where gradients overflowed and the weights stayed
-    grad_norm: float | None  # before clipping; None where the engine does not say
-    lr: float
-    loss_scale: float
+    grad_norm: (
+        float | None
+    )  # before clipping; not finite where it overflowed; None where the config says not to compute it
+    lr: float  # of this step
+    loss_scale: float  # for the next one; 1 but for float16
 
 
 class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]  # deepspeed has no types
@@ -43,27 +51,42 @@ class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]
     failure: str | None = None
 
     def save(self, state_dict: Any, path: str) -> None:
-        try:
-            super().save(state_dict, path)
-        except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
-            self.failure = f"{path}: {error}"
+        self.remembering(super().save)(state_dict, path)
+
+    def remembering(self, write: Callable[..., None]) -> Callable[..., None]:
+        """`write`, but it keeps its failure here instead of raising it."""
+
+        def remembered(*args: Any) -> None:
+            try:
+                write(*args)
+            except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+                self.failure = f"{args[-1]}: {error}"
+
+        return remembered
 
 
 class Engine:
     """A DeepSpeed engine over one model."""
 
     def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks) -> None:
+        """Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
         warnings.filterwarnings(
             "ignore", category=FutureWarning, module="torch.distributed"
         )  # DeepSpeed's calls, each step
         deepspeed_logger.setLevel(logging.WARNING if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
-        self._engine.checkpoint_engine = _RememberingCheckpointEngine(self._engine._config)
-        self._plain = not (
-            self._engine.zero_optimization() or self._engine.fp16_enabled() or self._engine.bfloat16_enabled()
-        )
+        try:
+            self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"DeepSpeed does not take this config on {host()}: {error}; change what it names"
+            ) from error
+        self._writer = _RememberingCheckpointEngine(self._engine._config)
+        self._engine.checkpoint_engine = self._writer
+        self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)
+        self._stage = int(self._engine.zero_optimization_stage())
+        self._plain = self._stage == 0 and self.dtype == torch.float32
         if self._plain:
             self._guard_optimizer()
 
@@ -76,6 +99,13 @@ class Engine:
     def samples(self) -> int:
         """Samples since the start of training, over all ranks: the position of the next one."""
         return int(self._engine.global_samples)
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint of this engine to be loaded into another."""
+        precision = str(self.dtype).removeprefix("torch.")
+        optimizer, scheduler = self._engine.optimizer_name(), self._engine.scheduler_name()
+        return {"ZeRO stage": self._stage, "precision": precision, "optimizer": optimizer, "scheduler": scheduler}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,15 +132,15 @@ class Engine:
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
             return None
-        norm = self._own_grad_norm() if self._plain else None
-        self._finite = norm is None or math.isfinite(norm)
+        lr, norm = float(self._engine.get_lr()[0]), None
+        if self._plain:
+            norm = self._own_grad_norm()
+            self._engine.optimizer.overflow = not math.isfinite(norm)
         self._engine.step()
         if norm is None:
             reported = self._engine.get_global_grad_norm()
             norm = None if reported is None else float(reported)
-        applied = bool(self._engine.was_step_applied()) and self._finite
-        scale = float(self._engine.optimizer.cur_scale) if self._engine.fp16_enabled() else 1.0
-        return Stepped(applied, norm, float(self._engine.get_lr()[0]), scale)
+        return Stepped(bool(self._engine.was_step_applied()), norm, lr, self._loss_scale())
 
     def pass_over(self) -> None:
         """Counts an optimizer step that makes no update: its samples are behind us, weights and schedule as they were."""
@@ -125,44 +155,70 @@ class Engine:
                 [(f"nowcast/{name}", value, self.samples) for name, value in values.items()]
             )
 
+    def _loss_scale(self) -> float:
+        """What DeepSpeed multiplies the next loss by; each of its optimizers keeps it elsewhere."""
+        optimizer, scaler = self._engine.optimizer, self._engine.torch_autocast_z0_gradscaler
+        if scaler is not None:
+            return float(scaler.get_scale())
+        return (
+            float(getattr(optimizer, "loss_scale_config", optimizer).cur_scale) if self._engine.fp16_enabled() else 1.0
+        )
+
     def _own_grad_norm(self) -> float:
         """The norm that DeepSpeed does not tell at ZeRO 0 without half precision; gradients are reduced by now."""
         grads = [p.grad for p in self._parameters if p.grad is not None]
-        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) if grads else 0.0
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) if grads else 0.0
+        return norm / self._loss_scale()
 
     def _guard_optimizer(self) -> None:
-        """At ZeRO 0 in fp32 DeepSpeed would step on infinite gradients: pass over such steps, as other stages do."""
-        step = self._engine.optimizer.step
-        self._finite = True
+        """At ZeRO 0 in fp32 DeepSpeed would step on infinite gradients: skip such steps, as the other stages do.
+
+        `overflow` is what it asks its own optimizers for: then it counts the step as skipped and leaves the schedule.
+        """
+        optimizer = self._engine.optimizer
+        step, optimizer.overflow = optimizer.step, False
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            return step(*args, **kwargs) if self._finite else None
+            return None if optimizer.overflow else step(*args, **kwargs)
 
-        self._engine.optimizer.step = guarded
+        optimizer.step = guarded
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The full fp32 weights by name, on the CPU, on rank 0 (elsewhere empty). Every rank must call."""
         weights: dict[str, torch.Tensor] = {}
+        masters = self._masters()
         for name, parameter in self._engine.module.named_parameters():
-            full = safe_get_full_fp32_param(parameter)
+            full = masters.get(id(parameter), parameter) if self._stage == 0 else safe_get_full_fp32_param(parameter)
             if self._ranks.first:
-                weights[name] = (
-                    (parameter if full is None else full).detach().float().cpu().reshape(_full_shape(parameter)).clone()
-                )
+                weights[name] = full.detach().float().cpu().reshape(_full_shape(parameter)).clone()
         for name, buffer in self._engine.module.named_buffers():
             if self._ranks.first:
                 weights[name] = buffer.detach().cpu().clone()
         return weights
 
+    def _masters(self) -> dict[int, torch.Tensor]:
+        """The fp32 copies, by the parameter's id, that half precision keeps at ZeRO 0 and DeepSpeed does not hand out."""
+        if self._stage > 0 or self._plain:
+            return {}
+        optimizer = self._engine.optimizer
+        halves = optimizer.fp16_groups  # of bf16 too
+        if hasattr(optimizer, "fp32_groups"):
+            masters = optimizer.fp32_groups
+        else:  # around a fused optimizer they lie end to end
+            masters = [
+                _unflatten_dense_tensors(flat, group)  # type: ignore[no-untyped-call]
+                for flat, group in zip(optimizer.fp32_groups_flat, halves, strict=True)
+            ]
+        pairs = [pair for groups in zip(halves, masters, strict=True) for pair in zip(*groups, strict=True)]
+        return {id(half): master for half, master in pairs}
+
     def save(self, folder: Path, tag: str, client_state: dict[str, Any]) -> str | None:
         """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""
-        writer = self._engine.checkpoint_engine
-        writer.failure = None
+        self._writer.failure = None
         self._engine.save_checkpoint(
             str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO, save_latest=False
         )
-        failure: str | None = writer.failure
-        return failure
+        return self._writer.failure
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Restores weights, optimizer, schedule and counters. Returns the client state it was saved with."""

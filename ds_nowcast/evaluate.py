@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically
 from data_prep.shards.index import Shards, open_shards
 from ds_nowcast import ranks as process_group
+from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.launch import ends_as_a_rank, parser
-from ds_nowcast.models import check_size
+from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import Evaluation, Scored
 from ds_nowcast.scoring.report import score_table, write_pictures
 from ds_nowcast.stream.order import window_starts
@@ -45,36 +47,53 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Writes `scores.json` and pictures. Returns 0; raises ExpectedError."""
+    out: Path = args.out or args.run or args.model.parent
+    if args.out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; give a folder")
     shards = open_shards(args.shards)
     shards.split(args.split)
     ranks = process_group.join()
     torch.set_num_threads(ranks.threads)
     model, card = open_model(args.run, args.model, ranks.device)
     check_shards(card, shards, model.stride)
-    out: Path = args.out or (args.run if args.run is not None else args.model.parent)
 
-    evaluation = Evaluation(
-        shards, args.split, card.data(args.split), card.thresholds, ranks, micro_batch=card.micro_batch
-    )
-    windows = shards.split(args.split).samples * len(window_starts(shards.index.frames, card.data(args.split)))
+    data = _with_room(card.data(args.split), card.micro_batch, shards)
+    evaluation = Evaluation(shards, args.split, data, card.thresholds, ranks, micro_batch=card.micro_batch)
+    windows = shards.split(args.split).samples * len(window_starts(shards.index.frames, data))
     with progress("windows", windows, quiet=args.quiet or not ranks.first) as advance:
         scored = evaluation.run(model, advance)
     if scored.bad:
         raise DataError(
-            f"{len(scored.bad)} samples cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`"
+            f"{len(scored.bad)} windows cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`"
         )
     if ranks.first:
-        out.mkdir(parents=True, exist_ok=True)
-        scores = scores_of(scored, card, shards, args.split)
-        write_atomically(out / "scores.json", (json.dumps(scores, indent=1, allow_nan=False) + "\n").encode())
-        print(score_table(scores))
         try:
-            write_pictures(out / "report", scores, scored, model, card, shards, args.split)
-            print(f"scores in {out / 'scores.json'}, pictures in {out / 'report'}")
-        except UserError as error:  # the pictures' library is an extra: scores must not depend on it
-            print(f"scores in {out / 'scores.json'}; no pictures: {error}", file=sys.stderr)
+            _write(out, scored, model, card, shards, args.split)
+        except OSError as error:
+            raise DataError(
+                f"{error.filename or out} cannot be written: {error.strerror}; mend it, then run the same again"
+            ) from None
     ranks.barrier()
     return 0
+
+
+def _with_room(data: DataKeys, batch: int, shards: Shards) -> DataKeys:
+    """The same with a buffer for two batches at least: who only scores a model cannot set it."""
+    index = shards.index
+    two_mb = 2 * batch * data.window * math.prod(index.shape) * index.codes.dtype.itemsize / 2**20
+    return data.model_copy(update={"buffer_mb": max(data.buffer_mb, math.ceil(two_mb))})
+
+
+def _write(out: Path, scored: Scored, model: NowcastModel, card: ModelCard, shards: Shards, split: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    scores = scores_of(scored, card, shards, split)
+    write_atomically(out / "scores.json", (json.dumps(scores, indent=1, allow_nan=False) + "\n").encode())
+    print(score_table(scores))
+    try:
+        write_pictures(out / "report", scores, scored, model, card, shards, split)
+        print(f"scores in {out / 'scores.json'}, pictures in {out / 'report'}")
+    except UserError as error:  # the pictures' library is an extra: scores must not depend on it
+        print(f"scores in {out / 'scores.json'}; no pictures: {error}", file=sys.stderr)
 
 
 def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
@@ -108,9 +127,9 @@ def scores_of(scored: Scored, card: ModelCard, shards: Shards, split: str) -> di
 
 def _relation(card: ModelCard, shards: Shards, split: str) -> str:
     """How the scored data relate to those trained on: a score on training data is no skill."""
-    if shards.hash != card.trained_on["index_hash"]:
+    if shards.hash != card.trained_on.index_hash:
         return "other shards than those trained on; whether they overlap is not known"
-    return "training data" if split == card.trained_on["split"] else "held out"
+    return "training data" if split == card.trained_on.split else "held out"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ Reading executes nothing from the files: weights are safetensors, the model is o
 from __future__ import annotations
 
 import json
+from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,28 +26,40 @@ from ds_nowcast.models import NowcastModel, build_model
 from ds_nowcast.stream.augment import augmented_shape
 
 FORMAT_VERSION = 1
+_ALIKE = 1e-3  # relative difference below which pixels count as of one size, as in the builder
+_Positive = Annotated[int, Field(gt=0)]
 
 
-class ModelCard(BaseModel):
-    """What `model.json` says."""
-
+class _Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TrainedOn(_Card):
+    """The shards behind a model."""
+
+    archive: str
+    split: str
+    index_hash: str
+
+
+class ModelCard(_Card):
+    """What `model.json` says."""
 
     format_version: int = FORMAT_VERSION
     name: str = Field(description="a model of ds_nowcast/models")
     options: dict[str, Any] = Field(description="its options")
-    parameters: int
-    input_frames: int
-    output_frames: int
-    window_stride: int = Field(description="frames between windows of a sequence, for scores on the same windows")
+    parameters: _Positive
+    input_frames: _Positive
+    output_frames: _Positive
+    window_stride: _Positive = Field(description="frames between windows of a sequence, for scores on the same windows")
     encoding: str
     unit: str = Field(description="unit of the archive it was trained on")
-    cadence_s: int
+    cadence_s: _Positive
     pixel_m: tuple[float, float]
-    shape: tuple[int, int] = Field(description="rows, columns it was trained on")
+    shape: tuple[_Positive, _Positive] = Field(description="rows, columns it was trained on")
     thresholds: Thresholds = Field(description="by which it is scored")
-    micro_batch: int = Field(description="windows predicted at a time when it is scored")
-    trained_on: dict[str, str] = Field(description="archive, split and index_hash of its shards")
+    micro_batch: _Positive = Field(description="windows predicted at a time when it is scored")
+    trained_on: TrainedOn
     step: int = Field(description="optimizer steps behind the weights")
     scores: dict[str, Any] = Field(description="of the split scored while training, empty before the first evaluation")
 
@@ -66,13 +79,17 @@ class ModelCard(BaseModel):
 
     def check_kind(self, what: str, *, unit: str, cadence_s: int, pixel_m: tuple[float, float]) -> None:
         """Raises UserError where `what` (an archive, shards) is of another kind than the model was trained on."""
-        pairs = [
-            ("unit", self.unit, unit),
-            ("cadence", f"{self.cadence_s} s", f"{cadence_s} s"),
-            ("pixel size", *(f"{height:.6g} x {width:.6g} m" for height, width in (self.pixel_m, pixel_m))),
+        pixel_alike = all(isclose(a, b, rel_tol=_ALIKE) for a, b in zip(pixel_m, self.pixel_m, strict=True))
+        theirs_m, ours_m = (f"{height:.6g} x {width:.6g} m" for height, width in (pixel_m, self.pixel_m))
+        compared = [
+            ("unit", unit == self.unit, unit, self.unit),
+            ("cadence", cadence_s == self.cadence_s, f"{cadence_s} s", f"{self.cadence_s} s"),
+            ("pixel size", pixel_alike, theirs_m, ours_m),
         ]
         differing = [
-            f"{name} {theirs} where the model was trained on {ours}" for name, ours, theirs in pairs if ours != theirs
+            f"{name} {theirs} where the model was trained on {ours}"
+            for name, alike, theirs, ours in compared
+            if not alike
         ]
         if differing:
             raise UserError(
@@ -101,7 +118,7 @@ def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, score
         shape=augmented_shape(index.shape, keys.data.augment),
         thresholds=thresholds_of(index.codes, index.unit, keys.evaluation.thresholds),
         micro_batch=keys.evaluation.micro_batch,
-        trained_on={"archive": index.archive, "split": keys.data.split, "index_hash": shards.hash},
+        trained_on=TrainedOn(archive=index.archive, split=keys.data.split, index_hash=shards.hash),
         step=step,
         scores=scores,
     )
@@ -130,7 +147,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 def load_into(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path) -> None:
     """Sets the model's weights. Raises UserError, naming a tensor, where they are another model's."""
     own = model.state_dict()
-    for name in own.keys() | weights.keys():
+    for name in sorted(own.keys() | weights.keys()):
         theirs, ours = weights.get(name), own.get(name)
         if theirs is None or ours is None or theirs.shape != ours.shape:
             shapes = [("absent" if tensor is None else str(tuple(tensor.shape))) for tensor in (theirs, ours)]
@@ -145,15 +162,24 @@ def open_model(run: Path | None, model: Path | None, device: torch.device) -> tu
 
     Raises UserError where there is none yet, or the files are damaged or do not belong together.
     """
-    path = model if model is not None else Path(str(run)) / "model.safetensors"
-    if run is not None and not (Path(run) / "run.json").is_file():
+    if run is not None and not (run / "run.json").is_file():
         raise UserError(
             f"{run} is not a run folder (it has no run.json); give one that ds_nowcast.train made, or --model FILE"
         )
+    path = model if run is None else run / "model.safetensors"
+    assert path is not None
     if not path.is_file():
-        raise UserError(f"{path} does not exist; it is written at a training's first evaluation")
+        hint = (
+            "give a .safetensors file with its .json beside it"
+            if run is None
+            else "a training writes it when it first evaluates"
+        )
+        raise UserError(f"{path} does not exist; {hint}")
     card = _read_card(path.with_suffix(".json"))
-    built = build_model(card.name, card.options, card.input_frames, card.output_frames)
+    try:
+        built = build_model(card.name, card.options, card.input_frames, card.output_frames)
+    except UserError as error:
+        raise UserError(f"{path.with_suffix('.json')}: {error}") from None
     load_into(built, read_weights(path), path)
     return built.eval().to(device), card
 
@@ -165,11 +191,12 @@ def _read_card(path: Path) -> ModelCard:
         raise UserError(f"{path} cannot be read ({error.strerror}); it belongs beside the weights") from None
     except ValidationError as error:
         first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path} is damaged: {where}: {first['msg']}; copy it again from the run") from None
+    known = card.encoding in ENCODINGS and card.unit in card.codes.units
+    if card.format_version != FORMAT_VERSION or not known:
         raise UserError(
-            f"{path} is damaged: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
-        ) from None
-    if card.format_version != FORMAT_VERSION or card.encoding not in ENCODINGS:
-        raise UserError(
-            f"{path} is of format {card.format_version} and encoding {card.encoding!r}, which this version does not read"
+            f"{path} is of format {card.format_version} with {card.encoding} codes in {card.unit}; this version reads format "
+            f"{FORMAT_VERSION} with {' or '.join(ENCODINGS)}"
         )
     return card

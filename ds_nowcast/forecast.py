@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from data_prep.building.layout import AnotherGridError, read_sequence, usual_layout
-from data_prep.building.sequences import find_sequences, iso
+from data_prep.building.sequences import FrameRef, follows, iso, utc
+from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
-from data_prep.errors import UserError
+from data_prep.errors import DataError, UserError
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
-from data_prep.readers import READERS, reader_named
+from data_prep.readers import READERS, Recording, reader_named
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.netcdf import write_forecast
 from ds_nowcast.forecasting.tiling import forecast_domain
@@ -57,15 +58,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def forecast(args: Namespace) -> int:
-    """Writes the files asked for. Returns 0; raises UserError."""
-    for path in (args.out, args.picture, args.gif):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UserError(f"{path} cannot be written: {path.absolute().parent} is not a folder; make it first")
+    """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
+    files = [path for path in (args.out, args.picture, args.gif) if path is not None]
+    for path in files:
+        _check_writable(path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, card = open_model(args.run, args.model, device)
     past = newest_frames(args.format, args.source, card)
     values_LHW = predict(model, card, past, device)
 
+    try:
+        _write(args, values_LHW, past, card)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or args.out} cannot be written: {error.strerror}; mend it, then run the same again"
+        ) from None
+    if not args.quiet:
+        last = past.times[-1] + timedelta(seconds=card.cadence_s * card.output_frames)
+        print(f"forecast from {iso(past.times[-1])} to {iso(last)}: {', '.join(map(str, files))}")
+    return 0
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written: {folder} is not a folder; make it first")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of the file to write, such as {path / 'forecast'}")
+
+
+def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, card: ModelCard) -> None:
     leads = [timedelta(seconds=card.cadence_s * lead) for lead in range(1, card.output_frames + 1)]
     unit = reader_named(args.format).unit
     source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
@@ -78,34 +100,52 @@ def forecast(args: Namespace) -> int:
         Strip("Observed", card.codes.decode(past.codes_THW, unit), past.times),
         Strip("Forecast", values_LHW, [past.times[-1] + lead for lead in leads]),
     )
-    title = f"Nowcast from {past.times[-1]:%Y-%m-%d %H:%M} UTC"
+    title = f"Nowcast of the next {leads[-1].total_seconds() / 60:g} minutes"
     if args.picture:
         forecast_picture(args.picture, *strips, unit=unit, grid=past.grid, title=title)
     if args.gif:
         forecast_gif(args.gif, *strips, unit=unit, grid=past.grid, title=title)
-    if not args.quiet:
-        written = ", ".join(str(path) for path in (args.out, args.picture, args.gif) if path)
-        print(f"forecast from {iso(past.times[-1])} to {iso(past.times[-1] + leads[-1])}: {written}")
-    return 0
 
 
 def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Observed:
-    """The last `input_frames` frames at the model's cadence. Raises UserError where there are none of the model's kind."""
+    """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind."""
     reader, where = reader_named(archive), " ".join(sources)
-    scan = reader.scan(sources)
-    # stride 1: whichever window ends last. find_sequences names the longest run where none is long enough.
-    found = find_sequences(scan.recordings, card.input_frames, 1, reader.cadence_s, where)
-    newest = max(found.sequences, key=lambda sequence: (sequence.times[-1], sequence.key))
-    recordings = dict(enumerate(scan.recordings))
-    layout = usual_layout(reader, scan.recordings, [newest], None, card.encoding)
+    recordings = reader.scan(sources).recordings
+    newest = newest_run(recordings, card.input_frames, reader.cadence_s, where)
+    layout = usual_layout(reader, recordings, [newest], None, card.encoding)
     card.check_kind(where, unit=reader.unit, cadence_s=reader.cadence_s, pixel_m=layout.pixel_m)
     try:
-        codes_THW, grid = read_sequence(reader, recordings, newest, layout)
+        codes_THW, grid = read_sequence(reader, dict(enumerate(recordings)), newest, layout)
     except AnotherGridError as error:
         raise UserError(
             f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid"
         ) from None
     return Observed(codes_THW, newest.times, grid)
+
+
+def newest_run(recordings: list[Recording], frames: int, cadence_s: int, where: str) -> Run:
+    """The last `frames` frames, without a gap: of the event that ends last, or of all composites.
+
+    Raises UserError where the run up to the newest frame is shorter: older frames would make a forecast of the past.
+    """
+    if not recordings:
+        raise UserError(f"{where} holds no frames that can be used; give other files")
+    last = max(recordings, key=lambda recording: utc(recording.times[-1]))
+    places: dict[datetime, FrameRef] = {}
+    for number, recording in enumerate(recordings):
+        for step, time in enumerate(recording.times if recording.event == last.event else ()):
+            places.setdefault(utc(time), FrameRef(number, step))
+    run: list[datetime] = []
+    for time in sorted(places, reverse=True)[:frames]:
+        if run and not follows(time, run[0], cadence_s):
+            break
+        run.insert(0, time)
+    if len(run) < frames:
+        raise UserError(
+            f"the newest run without a gap in {where}, up to {iso(run[-1])}, has {len(run)} of the {frames} frames that the "
+            f"model takes; give more frames, or the files of an older run alone"
+        )
+    return Run("newest", tuple(places[time] for time in run), tuple(run), last.event)
 
 
 @torch.no_grad()

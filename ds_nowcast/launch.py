@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from data_prep.console import ends_politely
 from data_prep.errors import ExpectedError
 from ds_nowcast.ranks import environment_rank, host, leave
 
-_HEAD_START_S = 2.0
+_HEAD_START_S = 5.0
 
 
 def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
@@ -31,19 +30,19 @@ def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
 
 def ends_as_a_rank(run: Callable[[], int]) -> int:
     """The exit code of `run`. What all ranks find wrong is said once, by rank 0."""
-    rank = environment_rank()
-    if rank == 0:
-        return ends_politely(run)
+    code = ends_politely(run if environment_rank() == 0 else lambda: _behind_the_first(run))
+    leave_quietly()
+    return code
+
+
+def _behind_the_first(run: Callable[[], int]) -> int:
+    """`run` on another rank than 0, which speaks late: the launcher ends us once rank 0 is gone, who found the same."""
     try:
         return run()
     except ExpectedError as error:
-        # Rank 0 found the same, most likely: the launcher ends us when it is gone, before we repeat its words.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(_HEAD_START_S)
-        print(f"error on rank {rank} ({host()}): {error}", file=sys.stderr)
+        print(f"error on rank {environment_rank()} ({host()}): {error}", file=sys.stderr)
         return error.exit_code
-    finally:
-        leave_quietly()
 
 
 def leave_quietly() -> None:

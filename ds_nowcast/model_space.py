@@ -54,5 +54,5 @@ def in_model_space(encoding: Encoding, thresholds: Thresholds) -> torch.Tensor:
 
 
 def threshold_labels(thresholds: Thresholds) -> list[str]:
-    """Keys of the scores: the thresholds as text."""
-    return [f"{value:g}" for value in thresholds.values]
+    """Keys of the scores: the thresholds as text, with as many digits as tell them apart."""
+    return [repr(float(value)).removesuffix(".0") for value in thresholds.values]

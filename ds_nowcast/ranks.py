@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
+
+from data_prep.errors import ExpectedError, UserError
+
+T = TypeVar("T")
 
 GROUP_TIMEOUT = timedelta(minutes=30)  # long: a save or an evaluation on another rank must not look like a failure
 
@@ -63,6 +67,23 @@ class Ranks:
         """Rank 0's thing on every rank."""
         return self.gather(thing if self.first else None)[0]
 
+    def on_first(self, work: Callable[[], T]) -> T:
+        """What `work` returns on rank 0, on every rank.
+
+        An ExpectedError or OSError of it is raised on every rank: none is left waiting for one that has gone.
+        """
+        result: T | None = None
+        error: Exception | None = None
+        if self.first:
+            try:
+                result = work()
+            except (ExpectedError, OSError) as caught:
+                error = caught
+        error, result = self.from_first((error, result))
+        if error is not None:
+            raise error
+        return result
+
     def barrier(self) -> None:
         """Waits for all."""
         if self.world > 1:
@@ -83,20 +104,30 @@ def join(*, always: bool = False) -> Ranks:
     """Forms the process group that the launcher describes (NCCL on GPUs, gloo on CPUs) and says who we are in it.
 
     always: form one of a single process where there is no launcher; DeepSpeed needs a group.
+    Raises UserError where this host has fewer GPUs than ranks.
     """
     world, local_rank = environment_world(), int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank)
-        device = torch.device("cuda", local_rank)
-    else:
-        device = torch.device("cpu")
+    device = _device(local_rank)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "RANK" in os.environ:
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
     elif always:
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    # torchrun says LOCAL_WORLD_SIZE, DeepSpeed's launcher LOCAL_SIZE
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world)
     return Ranks(environment_rank(), world, local_rank, local_world, device)
+
+
+def _device(local_rank: int) -> torch.device:
+    if os.environ.get("DS_ACCELERATOR") == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{host()} has {torch.cuda.device_count()} GPUs and was given more ranks than that; give it as many slots in the hostfile"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 def leave() -> None:

@@ -22,14 +22,14 @@ from ds_nowcast.launch import ends_as_a_rank, parser
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.models import NowcastModel, build_model, check_size
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.scoring.evaluation import Evaluation, selected
+from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import identity, training_order
-from ds_nowcast.stream.pipeline import CodeStream, training_stream
-from ds_nowcast.training.checkpoints import Checkpoints
+from ds_nowcast.stream.pipeline import CodeStream, batches_that_fit, training_stream
+from ds_nowcast.training.checkpoints import Checkpoints, finished_tags
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
-from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity
+from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
 from ds_nowcast.training.step import TrainingStep
 from ds_nowcast.training.stop import StopRequest
 
@@ -66,45 +66,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Runs a training to its end, or to a signal. Returns the exit code; raises ExpectedError."""
-    stop = StopRequest()
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     config, shards, run = load_config(args.deepspeed_config, overrides), open_shards(args.shards), RunFolder(args.run)
     batch = config.batch(process_group.environment_world())
-    check_fits(config, shards)
+    check_fits(config, shards, batch)
     run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
-    resuming = run.check(run_is, order_is, new_order=args.new_order)
-    start = None if args.init_from is None else read_weights(args.init_from)
-
-    ranks = process_group.join(always=True)
-    torch.set_num_threads(ranks.threads)
-    torch.manual_seed(config.nowcast.seed)
-    if ranks.first:
-        run.describe(config, run_is, order_is, ranks.world)
-    keys = config.nowcast
-    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    if start is not None and not resuming:
-        load_into(model, start, args.init_from)
+    run.check(run_is, order_is, new_order=args.new_order)
+    model = first_model(config, run, args.init_from)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    engine = Engine(model, config.for_deepspeed(batch), ranks)
 
-    with Display(keys.steps, 0, shown=ranks.first and not args.quiet) as display:
-        display.say(
-            f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
-        )
-        training = Training(config, shards, run, ranks, batch, engine, display, parameters)
-        try:
-            return training.run(stop)
-        except ExpectedError as error:
-            if ranks.first:
-                run.fail(str(error), ranks.rank, process_group.host(), error.exit_code)
-            raise
+    with StopRequest() as stop:
+        ranks = process_group.join(always=True)
+        torch.set_num_threads(ranks.threads)
+        engine = Engine(model, config.for_deepspeed(batch), ranks)
+        with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
+            display.say(
+                f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
+            )
+            training = Training(config, shards, run, ranks, batch, engine, display, parameters)
+            training.resume()
+            ranks.on_first(lambda: run.describe(config, run_is, order_is, ranks.world))
+            try:
+                return training.run(stop)
+            except ExpectedError as error:
+                if ranks.first:
+                    run.fail(str(error), ranks.rank, process_group.host(), error.exit_code)
+                raise
 
 
-def check_fits(config: RunConfig, shards: Shards) -> None:
+def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
+    """The model with the weights a new run starts from: drawn by the seed, or read. Raises UserError."""
+    keys = config.nowcast
+    torch.manual_seed(keys.seed)
+    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    if init_from is not None and not finished_tags(run.checkpoints):
+        load_into(model, read_weights(init_from), init_from)
+    return model
+
+
+def check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
     """Raises UserError where the config asks for what the shards or the model do not give; starts nothing."""
     keys = config.nowcast
     training_order(shards, keys.data, keys.seed)
     shards.split(keys.evaluation.split)
+    for samples in (batch.per_rank, keys.evaluation.micro_batch):
+        batches_that_fit(keys.data, samples, shards)
     thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
     with torch.device("meta"):
         model: NowcastModel = build_model(
@@ -138,16 +144,18 @@ class Training:
             micro_batch=evaluation.micro_batch, max_windows=evaluation.max_windows,
         )  # fmt: skip
         # What a resume must know beside the engine's own state; it travels in every checkpoint.
-        self.state: dict[str, Any] = {"best": None, "evaluated": 0, "bad_samples": 0, "skipped": 0}
+        self.state: dict[str, Any] = {
+            "best": None, "evaluated": 0, "bad_samples": 0, "skipped": 0, "skipped_in_a_row": 0,
+        }  # fmt: skip
         self.saved = 0
 
     def run(self, stop: StopRequest) -> int:
-        """From the last checkpoint to the last step. Returns 0, or 75 where a signal stopped it and the state was saved."""
-        self.resume()
+        """To the last step. Returns 0, or 75 where a signal stopped it and the state was saved."""
         engine, keys, ranks = self.engine, self.keys, self.ranks
         space = ModelSpace(self.shards.index.codes, keys.data.input_frames, ranks.device)
         step = TrainingStep(engine, keys, space, self.batch, ranks)
         meters = Meters(self.batch, ranks)
+        self.display.begin(engine.steps)
         with self.stream() as stream:
             while True:
                 if engine.steps > self.state["evaluated"] and self.due(keys.evaluation.every):
@@ -185,7 +193,7 @@ class Training:
 
     def resume(self) -> None:
         """Goes on from the newest whole checkpoint, if there is one."""
-        tag = self.checkpoints.newest(lambda text: self.display.say(f"warning: {text}"))
+        tag = self.checkpoints.newest(self.engine, self.display.warn)
         if tag is not None:
             self.state = self.engine.load(self.run_folder.checkpoints, tag)["nowcast"]
             self.saved = self.engine.steps
@@ -195,8 +203,8 @@ class Training:
                     f"launch has {self.batch.total}; keep the batch size of its config.json, or give a new --run folder"
                 )
             self.display.say(f"resuming at step {self.engine.steps} from {tag}")
-        if self.ranks.first:
-            self.metrics = Metrics(self.run_folder.path / "metrics.jsonl", self.engine.steps)
+        with saving(self.run_folder.metrics):
+            self.metrics = self.ranks.on_first(lambda: Metrics(self.run_folder.metrics, self.engine.steps))
 
     def evaluate(self) -> None:
         """Scores the evaluation split; exports the weights where they are the best so far."""
@@ -211,15 +219,14 @@ class Training:
             self.state["best"] = {"score": score, "step": engine.steps}
             self.export(
                 "model.safetensors",
-                {"split": self.keys.evaluation.split, "windows": scored.windows, **_headline(scored.model)},
+                {"split": self.keys.evaluation.split, "windows": scored.windows, **headline(scored.model)},
             )
-        told = {"model": _headline(scored.model), "persistence": _headline(scored.persistence)}
-        if self.ranks.first:
-            self.metrics.add(
-                step=engine.steps, evaluation={"split": self.keys.evaluation.split, "windows": scored.windows, **told}
-            )
+        told = {"model": headline(scored.model), "persistence": headline(scored.persistence)}
+        self.measure(
+            step=engine.steps, evaluation={"split": self.keys.evaluation.split, "windows": scored.windows, **told}
+        )
         self.display.say(
-            f"step {engine.steps}: {self.keys.evaluation.split} " + _comparison(scored.model, scored.persistence)
+            f"step {engine.steps}: {self.keys.evaluation.split} " + comparison(scored.model, scored.persistence)
         )
 
     def save(self) -> None:
@@ -243,7 +250,7 @@ class Training:
             return
         everywhere = [name for part in self.ranks.gather(names) for name in part]
         for name in everywhere:
-            self.display.say(f"warning: unreadable sample counts as all missing: {name}")
+            self.display.warn(f"unreadable sample counts as all missing: {name}")
         self.state["bad_samples"] += count
         if self.state["bad_samples"] > self.keys.data.max_bad_samples:
             raise DataError(
@@ -254,10 +261,11 @@ class Training:
 
     def count_skipped(self, applied: bool) -> None:
         """Counts steps skipped in a row. Raises DivergedError, on all ranks, past the stated number."""
-        self.state["skipped"] = 0 if applied else self.state["skipped"] + 1
-        if self.state["skipped"] > self.keys.max_skipped_steps:
+        self.state["skipped"] += not applied
+        self.state["skipped_in_a_row"] = 0 if applied else self.state["skipped_in_a_row"] + 1
+        if self.state["skipped_in_a_row"] > self.keys.max_skipped_steps:
             raise DivergedError(
-                f"{self.state['skipped']} optimizer steps in a row were skipped for overflowing gradients, more than "
+                f"{self.state['skipped_in_a_row']} optimizer steps in a row were skipped for overflowing gradients, more than "
                 f"nowcast.max_skipped_steps={self.keys.max_skipped_steps}; lower the learning rate, or train in bf16 or fp32"
             )
 
@@ -265,15 +273,19 @@ class Training:
         """A line of metrics, the display, the monitors."""
         self.engine.monitor(values)
         self.display.step(self.engine.steps, Meters.shown(values))
-        if self.ranks.first:
-            self.metrics.add(**values)
+        self.measure(**values)
+
+    def measure(self, **values: Any) -> None:
+        """A line of metrics.jsonl. Every rank must call; SaveError on all where it cannot be written."""
+        with saving(self.run_folder.metrics):
+            self.ranks.on_first(lambda: self.metrics.add(**values))
 
     def export(self, name: str, scores: dict[str, Any]) -> None:
         """Writes the full weights and their card. Every rank must call."""
-        weights = self.engine.weights()
-        if self.ranks.first:
-            card = card_of(self.config, self.shards, self.parameters, self.engine.steps, scores)
-            write_weights(self.run_folder.path / name, weights, card)
+        weights, path = self.engine.weights(), self.run_folder.path / name
+        card = card_of(self.config, self.shards, self.parameters, self.engine.steps, scores)
+        with saving(path):
+            self.ranks.on_first(lambda: write_weights(path, weights, card))
 
     def export_last(self) -> None:
         """The last step's weights, beside the best ones."""
@@ -283,26 +295,6 @@ class Training:
         self.display.say(
             f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)"
         )
-
-
-def _headline(scores: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "csi_pooled": scores["mean"]["csi_pooled"],
-        "csi_lead_mean": scores["mean"]["csi_lead_mean"],
-        "mse": scores["mse"],
-        "mae": scores["mae"],
-    }
-
-
-def _comparison(model: dict[str, Any], persistence: dict[str, Any]) -> str:
-    def number(value: float | None) -> str:
-        return "undefined" if value is None else f"{value:.4f}"
-
-    pairs = [
-        ("CSI", model["mean"]["csi_pooled"], persistence["mean"]["csi_pooled"]),
-        ("MSE", model["mse"], persistence["mse"]),
-    ]
-    return ", ".join(f"{name} {number(ours)} (persistence {number(theirs)})" for name, ours, theirs in pairs)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,9 @@ def journey(
         "--gif",
         files[2],
     )
-    assert Image.open(files[1]).size[0] > 600
-    assert Image.open(files[2]).n_frames == 25
+    with Image.open(files[1]) as picture, Image.open(files[2]) as animation:
+        assert picture.size[0] > 600
+        assert animation.n_frames == 25
     return scores
 
 

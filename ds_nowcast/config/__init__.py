@@ -56,9 +56,9 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
         data = json.loads(path.read_text("utf-8"), object_pairs_hook=_no_duplicates)
     except OSError as error:
         raise UserError(
-            f"config {path} cannot be read ({error.strerror}); give a JSON file such as ds_configs/demo.json"
+            f"config {path} cannot be read ({error.strerror}); give a JSON file such as those of ds_configs"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"config {path} is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
@@ -83,14 +83,19 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r} is not key=value; write for example --set nowcast.steps=100")
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text  # a bare word is a string: --set nowcast.model.name=unet
     *parents, last = name.split(".")
     section = data
-    for parent in parents:
-        section = section.setdefault(parent, {})
+    for depth, parent in enumerate(parents, 1):
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
         if not isinstance(section, dict):
-            raise UserError(f"--set {override!r}: {parent!r} holds a value, not a section")
+            outer = ".".join(parents[:depth])
+            raise UserError(
+                f"--set {override!r}: {outer} is {json.dumps(section)}, not a section; write --set {outer}=VALUE"
+            )
     section[last] = value
 
 

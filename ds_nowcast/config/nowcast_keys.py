@@ -28,8 +28,8 @@ class ModelKeys(Strict, extra="allow"):
 class AugmentOptions(Strict):
     """Random symmetries and crops of training samples, drawn from (seed, position) on the device."""
 
-    flip: bool = Field(True, description="mirror left-right with probability 1/2")
-    rotate: bool = Field(True, description="turn by a random multiple of 90 degrees (square images only)")
+    flip: bool = Field(False, description="mirror left-right with probability 1/2")
+    rotate: bool = Field(False, description="turn by a random multiple of 90 degrees (square images only)")
     crop: Count | None = Field(None, description="side in pixels of a random square; None keeps the whole image")
 
 
@@ -44,10 +44,7 @@ class DataKeys(Strict):
         None,
         description="shards whose samples are shuffled together (G); None shuffles all: needs the whole split near",
     )
-    augment: AugmentOptions = Field(
-        default_factory=lambda: AugmentOptions(flip=False, rotate=False, crop=None),
-        description="random symmetries and crops",
-    )
+    augment: AugmentOptions = Field(default_factory=lambda: AugmentOptions(), description="random symmetries and crops")
     buffer_mb: Count = Field(512, description="most megabytes of decoded codes held ahead of the step, per rank")
     threads: Count | None = Field(None, description="decoding threads per rank; None takes the cores of the rank")
     max_bad_samples: Annotated[int, Field(ge=0)] = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,27 @@ def persistence_of(windows: Windows, leads: int) -> torch.Tensor:
 def selected(scores: dict[str, Any], select: str) -> float:
     """A number that is larger the better, for choosing the best step; undefined is worst."""
     value = scores["mean"][select] if select in scores["mean"] else scores[select]
-    if value is None:
+    if value is None or math.isnan(value):
         return float("-inf")
     return float(-value if select in ("mse", "mae") else value)
+
+
+def headline(scores: dict[str, Any]) -> dict[str, Any]:
+    """The few scores told while training: means over thresholds, and errors; None where not finite."""
+    told = {name: scores["mean"][name] for name in ("csi_pooled", "csi_lead_mean")} | {
+        name: scores[name] for name in ("mse", "mae")
+    }
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in told.items()}
+
+
+def comparison(model: dict[str, Any], persistence: dict[str, Any]) -> str:
+    """The same in one line beside persistence."""
+    ours, theirs = headline(model), headline(persistence)
+
+    def number(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.4f}"
+
+    names = {"csi_pooled": "CSI", "mse": "MSE"}
+    return ", ".join(
+        f"{shown} {number(ours[name])} (persistence {number(theirs[name])})" for name, shown in names.items()
+    )

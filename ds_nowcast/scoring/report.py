@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from data_prep.pictures import Panel, Strip, film_strip, line_charts
 from data_prep.shards.index import Shards
 from data_prep.shards.shard import read_sample
 from ds_nowcast.exported import ModelCard
+from ds_nowcast.models import NowcastModel
 from ds_nowcast.scoring.evaluation import Scored
 from ds_nowcast.stream.order import window_starts
 
@@ -53,7 +53,7 @@ def write_pictures(
     folder: Path,
     scores: dict[str, Any],
     scored: Scored,
-    model: Callable[[torch.Tensor], torch.Tensor],
+    model: NowcastModel,
     card: ModelCard,
     shards: Shards,
     split: str,
@@ -112,7 +112,7 @@ def _write_case(
     path: Path,
     name: str,
     window: int,
-    model: Callable[[torch.Tensor], torch.Tensor],
+    model: NowcastModel,
     card: ModelCard,
     shards: Shards,
     split: str,
@@ -129,7 +129,7 @@ def _write_case(
     codes, unit = card.codes, shards.index.unit
     with torch.no_grad():
         past_BTHW = torch.from_numpy(codes.model_table()[codes_THW[first:issued]])[None]
-        device = next(model.parameters()).device if isinstance(model, torch.nn.Module) else torch.device("cpu")
+        device = next(model.parameters()).device
         forecast_THW = model(past_BTHW.to(device))[0].float().cpu().clamp(0.0, 1.0).numpy()
     observed_THW = codes.decode(codes_THW[first:last], unit)
     seen_HW = codes_THW[issued - 1] < codes.missing

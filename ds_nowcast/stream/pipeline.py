@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ import webdataset as wds
 
 from data_prep.errors import DataError, UserError
 from data_prep.shards.index import Member, Shard, ShardMembers, Shards, read_idx
-from data_prep.shards.samples import FRAMES_MEMBER, unpack
+from data_prep.shards.samples import FRAMES_MEMBER, unpack_from
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import SampleOrder, rank_positions, training_order, window_starts
 
@@ -73,6 +74,7 @@ class ShardFiles:
         self._members: OrderedDict[int, ShardMembers | DataError] = OrderedDict()
         self._files: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._of_thread = threading.local()
 
     def shard(self, number: int) -> Shard:
         """The shard's line in the index."""
@@ -94,8 +96,8 @@ class ShardFiles:
             raise DataError(*members.args)
         return members
 
-    def read(self, shard: str, place: Member) -> bytes:
-        """The bytes of a member. Raises OSError or ValueError."""
+    def read(self, shard: str, place: Member) -> memoryview:
+        """The bytes at that place of a tar, valid until this thread reads others. Raises OSError or ValueError."""
         with self._lock:
             if shard not in self._files:
                 if len(self._files) >= self._capacity:
@@ -104,12 +106,20 @@ class ShardFiles:
             self._files.move_to_end(shard)
             handle = os.dup(self._files[shard])  # so that another thread's eviction cannot close it under us
         try:
-            blob = os.pread(handle, place.size, place.offset)
+            blob = self._memory(place.size)
+            size = os.preadv(handle, [blob], place.offset)
         finally:
             os.close(handle)
-        if len(blob) != place.size:
-            raise ValueError(f"the shard ends {place.size - len(blob)} bytes too early")
+        if size != place.size:
+            raise ValueError(f"the shard ends {place.size - size} bytes too early")
         return blob
+
+    def _memory(self, size: int) -> memoryview:
+        """This thread's, the same at each call: fresh pages would cost more than reading into them."""
+        if len(getattr(self._of_thread, "memory", b"")) < size:
+            self._of_thread.memory = memoryview(bytearray(size))
+        memory: memoryview = self._of_thread.memory
+        return memory[:size]
 
     def close(self) -> None:
         """Closes the tars."""
@@ -145,13 +155,30 @@ def batched(
     pool: ThreadPoolExecutor,
     missing: int,
 ) -> Iterator[StepCodes]:
-    """Reads and decodes `size` samples side by side into a buffer taken from `buffers`; the last batch is padded."""
+    """Reads and decodes `size` samples side by side into each of `buffers`; the last batch is padded.
+
+    All free buffers are given to the pool before the oldest is waited for: no thread idles at the end of a batch.
+    """
     iterator = iter(samples)
-    while chosen := [sample for _, sample in zip(range(size), iterator, strict=False)]:
-        codes = buffers.get()
-        bad = list(pool.map(fill, chosen, codes))
-        codes[len(chosen) :] = missing
-        yield StepCodes(codes, chosen, [sample for sample in bad if sample is not None])
+    in_hand: deque[tuple[StepCodes, Iterator[BadSample | None]]] = deque()
+    chosen = list(islice(iterator, size))
+    while chosen or in_hand:
+        codes = _free(buffers, wait=not in_hand) if chosen else None
+        if codes is not None:
+            in_hand.append((StepCodes(codes, chosen), pool.map(fill, chosen, codes)))
+            codes[len(chosen) :] = missing
+            chosen = list(islice(iterator, size))
+        else:
+            batch, bad = in_hand.popleft()
+            batch.bad = [sample for sample in bad if sample is not None]
+            yield batch
+
+
+def _free(buffers: queue.Queue[torch.Tensor], *, wait: bool) -> torch.Tensor | None:
+    try:
+        return buffers.get(block=wait)
+    except queue.Empty:
+        return None
 
 
 def ahead(batches: Iterable[StepCodes], *, depth: int, stop: threading.Event) -> Iterator[StepCodes]:
@@ -205,7 +232,7 @@ class CodeStream:
         codes = shards.index.codes
         self._missing, self._chunk = codes.missing, shards.index.frames_per_chunk
         dtype = getattr(torch, codes.dtype.name)
-        depth = _batches_that_fit(data, batch, shards)
+        depth = batches_that_fit(data, batch, shards)
         self._buffers: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(depth):
             self._buffers.put(torch.empty((batch, data.window, *shards.index.shape), dtype=dtype, pin_memory=pinned))
@@ -227,8 +254,12 @@ class CodeStream:
         try:
             if sample.place is None:
                 raise ValueError(sample.reason)
-            blob = self._files.read(sample.shard, sample.place)
-            unpack(blob, self._shape_THW, sample.start, codes_tHW.numpy(), self._chunk)
+            shard, (begin, length) = sample.shard, sample.place
+
+            def read(offset: int, size: int) -> memoryview:
+                return self._files.read(shard, Member(begin + offset, size))
+
+            unpack_from(read, length, self._shape_THW, sample.start, codes_tHW.numpy(), self._chunk)
             return None
         except (OSError, ValueError) as error:
             codes_tHW.fill_(self._missing)
@@ -259,7 +290,7 @@ class CodeStream:
         self.close()
 
 
-def _batches_that_fit(data: DataKeys, batch: int, shards: Shards) -> int:
+def batches_that_fit(data: DataKeys, batch: int, shards: Shards) -> int:
     """How many batches of codes `buffer_mb` holds: one in use, the others ahead. Raises UserError below two."""
     rows, columns = shards.index.shape
     size = batch * data.window * rows * columns * shards.index.codes.dtype.itemsize

@@ -1,6 +1,6 @@
 """Checkpoints that are whole or not used: DeepSpeed's own files, a manifest of their hashes, a `latest` that moves last.
 
-checkpoints/step_00000100/   DeepSpeed's files and manifest.json {"files": {name: {bytes, sha256}}, ...}
+checkpoints/step_00000100/   DeepSpeed's files and manifest.json {"files": {name: {bytes, sha256}}, "saved_with": ...}
 checkpoints/latest           the tag of the newest whole one
 """
 
@@ -39,42 +39,42 @@ class Checkpoints:
         """Saves the engine's present step. Raises SaveError on all ranks if any rank could not write; `latest` then stays."""
         tag = tag_of(engine.steps)
         target = self._folder / tag
-        if self._ranks.first:
-            shutil.rmtree(target, ignore_errors=True)  # what a killed save may have left
-        self._ranks.barrier()
-        failure, files = engine.save(self._folder, tag, client_state), {}
-        if failure is None:
-            try:
-                files = self._hash_own_files(target)
-            except OSError as error:
-                failure = str(error)
-        reports = self._ranks.gather((failure, files))
-        failures = [f"rank {rank}: {why}" for rank, (why, _) in enumerate(reports) if why]
-        if not failures and self._ranks.first:
-            failures = self._finish(target, {name: entry for _, files in reports for name, entry in files.items()})
-        failures = self._ranks.from_first(failures)
-        if failures:
+        try:
+            self._ranks.on_first(lambda: _empty(target))
+            failure, files = engine.save(self._folder, tag, client_state), {}
+            if failure is None:
+                try:
+                    files = self._hash_own_files(target)
+                except OSError as error:
+                    failure = str(error)
+            reports = self._ranks.gather((failure, files))
+            failures = [f"rank {rank}: {why}" for rank, (why, _) in enumerate(reports) if why]
+            if failures:
+                raise OSError("; ".join(failures))
+            hashed = {name: entry for _, files in reports for name, entry in files.items()}
+            self._ranks.on_first(lambda: self._finish(target, hashed, self._saved_with(engine)))
+        except OSError as error:
             if self._ranks.first:
                 shutil.rmtree(target, ignore_errors=True)
             raise SaveError(
-                f"checkpoint {target} could not be written ({'; '.join(failures)}); make room and run the same command again: "
+                f"checkpoint {target} could not be written ({error}); make room and run the same command again: "
                 f"it goes on from the checkpoint before"
-            )
+            ) from None
         if self._ranks.first:
-            self._prune()
+            self._prune(tag)
         return target
 
-    def _finish(self, target: Path, files: dict[str, dict[str, Any]]) -> list[str]:
-        """On rank 0: the manifest, then `latest`. Returns what failed."""
-        try:
-            manifest = {"tag": target.name, "ranks": self._ranks.world, "files": dict(sorted(files.items()))}
-            write_atomically(target / MANIFEST, json.dumps(manifest, indent=1).encode())
-            _sync_folder(target)
-            write_atomically(self._folder / "latest", target.name.encode())
-            _sync_folder(self._folder)
-            return []
-        except OSError as error:
-            return [f"rank 0: {error}"]
+    def _saved_with(self, engine: Engine) -> dict[str, Any]:
+        """What a launch that loads it must have in common."""
+        return {"ranks": self._ranks.world, **engine.kind}
+
+    def _finish(self, target: Path, files: dict[str, dict[str, Any]], saved_with: dict[str, Any]) -> None:
+        """On rank 0: the manifest, then `latest`."""
+        manifest = {"tag": target.name, "saved_with": saved_with, "files": dict(sorted(files.items()))}
+        write_atomically(target / MANIFEST, json.dumps(manifest, indent=1).encode())
+        _sync_folder(target)
+        write_atomically(self._folder / "latest", target.name.encode())
+        _sync_folder(self._folder)
 
     def _hash_own_files(self, target: Path) -> dict[str, dict[str, Any]]:
         """Bytes and sha256 of the files this rank wrote, flushed to disk."""
@@ -87,72 +87,106 @@ class Checkpoints:
                 files[path.relative_to(target).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         return files
 
-    def _prune(self) -> None:
-        """Removes the oldest whole ones beyond `keep`, and unfinished ones older than the newest."""
-        tags = self._tags()
-        whole = [tag for tag in tags if (self._folder / tag / MANIFEST).is_file()]
-        for tag in tags:
-            if tag not in whole[-self._keep :] and tag < whole[-1]:
+    def _prune(self, newest: str) -> None:
+        """Removes the oldest finished ones beyond `keep`, unfinished ones, and any after `newest`, which was just saved.
+
+        Those after it were damaged: else the run would have gone on from them.
+        """
+        kept = [tag for tag in finished_tags(self._folder) if tag <= newest][-self._keep :]
+        for tag in _tags(self._folder):
+            if tag not in kept:
                 shutil.rmtree(self._folder / tag, ignore_errors=True)
 
-    def _tags(self) -> list[str]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(path.name for path in self._folder.iterdir() if path.is_dir() and _TAG.fullmatch(path.name))
-
-    def newest(self, warn: Callable[[str], None]) -> str | None:
+    def newest(self, engine: Engine, warn: Callable[[str], None]) -> str | None:
         """The tag to resume from: the newest undamaged one, chosen by rank 0 for all; None in a fresh run.
 
-        Warns of each damaged one passed over. Raises UserError where all are damaged or the number of ranks differs.
+        Warns of each damaged one passed over. Raises UserError where all are damaged, or where the newest was saved by
+        another number of ranks or with an engine of another kind.
         """
-        choice = self._choose(warn) if self._ranks.first else None
-        tag, ranks, error = self._ranks.from_first(choice)
-        if error:
-            raise UserError(error)
-        if tag is not None and ranks != self._ranks.world:
+        try:
+            tag, saved_with = self._ranks.on_first(lambda: self._choose(warn))
+        except OSError as error:
+            raise UserError(f"{self._folder} cannot be read ({error.strerror}); give another --run folder") from None
+        if tag is None:
+            return None
+        present = self._saved_with(engine)
+        differing = [
+            f"{name} {saved_with.get(name)} -> {now}" for name, now in present.items() if saved_with.get(name) != now
+        ]
+        if differing:
             raise UserError(
-                f"{self._folder / tag} was saved by {ranks} ranks and this launch has {self._ranks.world}; launch with {ranks} ranks"
+                f"{self._folder / tag} cannot be resumed with other settings ({', '.join(differing)}); launch as it was saved, or give "
+                "a new --run folder and --init-from this one's last.safetensors or model.safetensors"
             )
-        return None if tag is None else str(tag)
+        return tag
 
-    def _choose(self, warn: Callable[[str], None]) -> tuple[str | None, int, str]:
-        tags, damages = self._tags(), []
-        whole = [tag for tag in reversed(tags) if (self._folder / tag / MANIFEST).is_file()]
+    def _choose(self, warn: Callable[[str], None]) -> tuple[str | None, dict[str, Any]]:
+        """On rank 0: the tag, and what it was saved with."""
+        finished, damages = finished_tags(self._folder), []
         latest = self._folder / "latest"
         named = latest.read_text("utf-8", "replace").strip() if latest.is_file() else None
-        if whole and named != whole[0]:
-            warn(f"{latest} says {named!r}, the newest finished checkpoint is {whole[0]}")
-        for tag in whole:
-            damage, ranks = _damage(self._folder / tag)
-            if damage is None:
-                return tag, ranks, ""
-            damages.append(damage)
-            warn(f"checkpoint {self._folder / tag} is damaged ({damage}); trying the one before")
-        if whole:
-            return (
-                None,
-                0,
-                f"no checkpoint of {self._folder} is whole ({'; '.join(damages)}); remove the folder to start anew",
+        if finished and named != finished[-1]:
+            there = "is missing" if named is None else f"says {named!r}"
+            warn(f"{latest} {there}; the newest finished checkpoint is {finished[-1]}")
+        for tag in reversed(finished):
+            try:
+                return tag, _checked(self._folder / tag)
+            except _DamagedError as damage:
+                damages.append(f"{tag}: {damage}")
+                warn(f"checkpoint {self._folder / tag} is damaged ({damage}); trying the one before")
+        if finished:
+            raise UserError(
+                f"no checkpoint of {self._folder} is whole ({'; '.join(damages)}); remove that folder to start anew"
             )
-        return None, 0, ""
+        return None, {}
 
 
-def _damage(target: Path) -> tuple[str | None, int]:
-    """What is wrong with a checkpoint (None if nothing), and how many ranks saved it."""
+def finished_tags(folder: Path) -> list[str]:
+    """In the order of steps those whose save was not interrupted; they may have been damaged since."""
+    return [tag for tag in _tags(folder) if (folder / tag / MANIFEST).is_file()]
+
+
+def _tags(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _TAG.fullmatch(path.name))
+
+
+class _DamagedError(Exception):
+    """What is wrong with a checkpoint."""
+
+
+def _checked(target: Path) -> dict[str, Any]:
+    """What a checkpoint was saved with. Raises _DamagedError where it is not whole."""
     try:
         manifest = json.loads((target / MANIFEST).read_text("utf-8"))
-        files, ranks = dict(manifest["files"]), int(manifest["ranks"])
-        for name, entry in files.items():
-            path = target / name
-            if not path.is_file():
-                return f"{name} is missing", ranks
-            if path.stat().st_size != entry["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}", ranks
-            if sha256_of(path) != entry["sha256"]:
-                return f"{name} has changed since it was written", ranks
-        return (None, ranks) if files else ("its manifest lists no files", ranks)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} cannot be read ({error})", 0
+        files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        saved_with = dict(manifest["saved_with"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _DamagedError(f"{MANIFEST} cannot be used: {error!r}") from None
+    if not files:
+        raise _DamagedError(f"{MANIFEST} lists no files")
+    for name, (size, sha256) in files.items():
+        _check_file(target / name, size, sha256)
+    return saved_with
+
+
+def _check_file(path: Path, size: int, sha256: str) -> None:
+    try:
+        if not path.is_file():
+            raise _DamagedError(f"{path.name} is missing")
+        if path.stat().st_size != size:
+            raise _DamagedError(f"{path.name} has {path.stat().st_size} bytes instead of {size}")
+        if sha256_of(path) != sha256:
+            raise _DamagedError(f"{path.name} has changed since it was written")
+    except OSError as error:
+        raise _DamagedError(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def _empty(target: Path) -> None:
+    """An empty folder; what a killed save may have left in it is removed."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,13 +14,16 @@ from rich.table import Table
 class Display:
     """Use as a context: the terminal is put back however the run ends."""
 
-    def __init__(self, steps: int, step: int, *, shown: bool) -> None:
-        self._console = Console(stderr=False, quiet=not shown, highlight=False, soft_wrap=True)
+    def __init__(self, steps: int, *, speaks: bool, quiet: bool = False) -> None:
+        """speaks: this rank speaks for all; quiet: warnings alone, on stderr."""
+        shown = speaks and not quiet
+        self._console = Console(quiet=not shown, highlight=False, soft_wrap=True)
+        self._aside = Console(stderr=True, quiet=not speaks, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self._console
         )
-        self._task = self._progress.add_task("step", total=steps, completed=step)
-        self._steps, self._started, self._from = steps, time.monotonic(), step
+        self._task = self._progress.add_task("step", total=steps)
+        self._steps, self._started, self._from = steps, time.monotonic(), 0
         self._values: dict[str, str] = {}
         self._live = (
             Live(self._render(), console=self._console, refresh_per_second=4)
@@ -31,6 +34,15 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A warning, which --quiet does not hide."""
+        (self._aside if self._console.quiet else self._console).print(f"warning: {text}", markup=False)
+
+    def begin(self, step: int) -> None:
+        """The clock starts at this step, past 0 where a run is resumed."""
+        self._started, self._from = time.monotonic(), step
+        self._progress.reset(self._task, total=self._steps, completed=step)
 
     def step(self, step: int, values: dict[str, str]) -> None:
         """The present state: on a terminal the panel, elsewhere one line."""

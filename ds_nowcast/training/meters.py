@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ class Meters:
 
     def _begin(self) -> None:
         self._started, self._waited, self._steps, self._valid = time.monotonic(), 0.0, 0, 0
+        self._made = 0  # steps that had a valid pixel
         self._loss = torch.zeros((), device=self._ranks.device)
         self._last: StepResult | None = None
 
@@ -44,10 +46,14 @@ class Meters:
     def add(self, result: StepResult) -> None:
         """A finished step."""
         self._loss += result.loss_sum
+        self._made += result.stepped is not None
         self._steps, self._valid, self._last = self._steps + 1, self._valid + result.valid, result
 
     def take(self, step: int, samples: int, skipped: int) -> dict[str, float]:
-        """The line for metrics.jsonl: loss is the mean of the steps' global means. Every rank must call."""
+        """The line for metrics.jsonl: loss is the mean of the steps' global means, NaN where no step had a valid pixel.
+
+        skipped: optimizer steps that overflowed since the start of training. Every rank must call.
+        """
         if self._ranks.device.type == "cuda":
             torch.cuda.synchronize()
         loss, waited = self._ranks.sum([float(self._loss), self._waited])
@@ -55,7 +61,7 @@ class Meters:
         values: dict[str, float] = {
             "step": step,
             "samples": samples,
-            "loss": loss / max(self._steps, 1),
+            "loss": loss / self._made if self._made else math.nan,
             "samples_per_s": self._steps * self._batch.total / seconds,
             "data_wait": waited / self._ranks.world / seconds,  # share of the time
             "valid": self._valid / max(self._steps, 1),  # target pixels of a step

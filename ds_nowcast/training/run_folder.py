@@ -15,7 +15,8 @@ import json
 import math
 import platform
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,9 @@ from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
+from ds_nowcast.config.strict import parse
+from ds_nowcast.errors import SaveError
+from ds_nowcast.models import model_options
 from ds_nowcast.stream.order import OrderIdentity
 
 FORMAT_VERSION = 1
@@ -41,19 +45,24 @@ class RunFolder:
         """Where checkpoints go."""
         return self.path / "checkpoints"
 
-    def check(self, identity: dict[str, Any], order: OrderIdentity, *, new_order: bool) -> bool:
-        """Whether this is a run to go on with (False: a new one).
+    @property
+    def metrics(self) -> Path:
+        """Where each log step leaves a line."""
+        return self.path / "metrics.jsonl"
+
+    def check(self, identity: dict[str, Any], order: OrderIdentity, *, new_order: bool) -> None:
+        """Passes a new or empty folder, and one whose run can go on.
 
         Raises UserError where the folder holds something else, a run of another model or data, or, without `new_order`,
         a run that saw its samples in another order.
         """
         described = self.path / "run.json"
         if not described.is_file():
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self._is_taken():
                 raise UserError(
                     f"{self.path} exists and is not a run folder; give a new folder, or one that a training made"
                 )
-            return False
+            return
         saved = _read_json(described)
         differing = [f"{k}: {saved.get(k)!r} -> {v!r}" for k, v in identity.items() if saved.get(k) != v]
         if differing:
@@ -66,11 +75,15 @@ class RunFolder:
                 f"{self.path} has seen its samples in another order ({'; '.join(moved)}); give a new --run folder, its own settings "
                 "and shards, or --new-order to go on in a new order from here"
             )
-        return True
+
+    def _is_taken(self) -> bool:
+        try:
+            return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        except OSError as error:
+            raise UserError(f"run folder {self.path} cannot be read ({error.strerror}); give another folder") from None
 
     def describe(self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, ranks: int) -> None:
-        """Writes `config.json` and `run.json`."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Writes `config.json` and `run.json`; an earlier launch's failure is forgotten. Raises UserError."""
         versions = {name: version(name) for name in ("torch", "deepspeed", "webdataset")} | {
             "python": platform.python_version()
         }
@@ -81,8 +94,15 @@ class RunFolder:
             "ranks": ranks,
             "versions": versions,
         }
-        self.write("config.json", config.to_dict())
-        self.write("run.json", run)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write("config.json", config.to_dict())
+            self.write("run.json", run)
+            (self.path / "failure.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"run folder {self.path} cannot be written ({error.strerror}); give a folder that can, on a disk with room"
+            ) from None
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """A small JSON file, whole or not at all."""
@@ -95,6 +115,17 @@ class RunFolder:
             self.write("failure.json", failure)
 
 
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Around what writes a file of a training under way: an OSError becomes the SaveError that tells how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise SaveError(
+            f"{path} cannot be written ({error.strerror}); make room and run the same command again: it goes on from the last checkpoint"
+        ) from None
+
+
 class Metrics:
     """`metrics.jsonl`, one JSON object per line."""
 
@@ -102,14 +133,19 @@ class Metrics:
         """Opens for appending; lines of steps after `step` (written by a launch that then died) are dropped first."""
         self._path = path
         if path.is_file():
-            kept = [line for line in path.read_text("utf-8").splitlines(keepends=True) if _step_of(line) <= step]
-            write_atomically(path, "".join(kept).encode())
+            lines = path.read_text("utf-8", "replace").splitlines(keepends=True)
+            write_atomically(path, "".join(line for line in lines if _step_of(line) <= step).encode())
 
     def add(self, **values: Any) -> None:
         """One line; a number that is not finite becomes null, which JSON can hold."""
-        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step_of(line: str) -> float:
@@ -132,8 +168,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 def run_identity(config: RunConfig, shards: Shards) -> dict[str, Any]:
     """What may not change between the launches of one run."""
     keys, index = config.nowcast, shards.index
+    options = parse(model_options(keys.model.name), keys.model.options).model_dump(mode="json")
     return {
-        "model": {"name": keys.model.name, **keys.model.options},
+        "model": {"name": keys.model.name, **options},
         "input_frames": keys.data.input_frames,
         "output_frames": keys.data.output_frames,
         "encoding": index.encoding,

@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import signal
 from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Raised by SIGTERM, SIGINT or SIGUSR1, or when the parent process (the launcher) disappears. Main thread only."""
+    """Raised by SIGTERM, SIGINT or SIGUSR1, or when the parent process (the launcher) disappears.
+
+    Use as a context in the main thread: afterwards signals do what they did before.
+    """
 
     def __init__(self) -> None:
         self._reason: str | None = None
         self._parent = os.getppid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._handle)
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._reason = signal.Signals(number).name

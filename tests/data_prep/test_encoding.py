@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from data_prep.encoding import ENCODINGS, Encoding, dbz_to_rain, encoding_named, rain_to_dbz, vil_of_code
 from data_prep.errors import UserError
@@ -49,6 +50,42 @@ def test_a_value_gets_the_nearest_code(encoding: Encoding, unit: str, value: flo
     table = encoding.values[unit]
     code = int(encoding.encode(np.array([value]), unit)[0])
     assert abs(table[code] - value) == pytest.approx(np.min(np.abs(table - value)))
+
+
+WITHIN_REACH = st.lists(
+    st.one_of(st.floats(-200, 500, width=32), st.just(float("nan"))), min_size=1, max_size=30
+).map(lambda values: np.array(values, np.float32))  # fmt: skip
+
+
+@each_unit
+@given(values=WITHIN_REACH)
+def test_a_larger_value_never_gets_a_smaller_code(encoding: Encoding, unit: str, values: NDArray[np.float32]) -> None:
+    codes = encoding.encode(np.sort(values), unit)  # NaN comes last, and so does its code
+    assert np.all(np.diff(codes.astype(int)) >= 0)
+
+
+@each_unit
+@given(values=WITHIN_REACH)
+def test_decoded_values_are_within_half_a_step_or_at_an_end_of_the_table(
+    encoding: Encoding, unit: str, values: NDArray[np.float32]
+) -> None:
+    table = encoding.values[unit]
+    decoded = encoding.decode(encoding.encode(values, unit), unit).astype(np.float64)
+    np.testing.assert_array_equal(np.isnan(decoded), np.isnan(values))
+    seen = np.clip(values[~np.isnan(values)].astype(np.float64), table[0], table[-1])
+    above = np.clip(np.searchsorted(table, seen, "right"), 1, len(table) - 1)
+    step = table[above] - table[above - 1]
+    assert np.all(np.abs(decoded[~np.isnan(values)] - seen) <= step / 2 + 1e-6 * np.abs(seen) + 1e-9)
+
+
+@each_unit
+def test_a_threshold_a_hair_above_a_code_is_not_reached_by_it(encoding: Encoding, unit: str) -> None:
+    model, values = encoding.model_table()[: encoding.missing], encoding.values[unit]
+    for hair in (1e-8, 1e-7, 1e-5):
+        for value in np.unique(values)[:-1]:
+            threshold = value + hair * max(abs(value), 1.0)
+            reached = model >= np.float32(encoding.to_model(threshold, unit))
+            np.testing.assert_array_equal(reached, values >= threshold, err_msg=str(threshold))
 
 
 def test_no_rain_has_the_code_of_no_echo() -> None:

@@ -7,10 +7,13 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ds_nowcast import train
 from tests.launching import launch, output_of, start, wait
@@ -41,6 +44,14 @@ WRONG_SETTINGS = [
     (["nowcast.data.augment.crop=40"], "crop=40 is larger than the samples' 32 x 32 pixels"),
     (["nowcast.steps"], "--set 'nowcast.steps' is not key=value"),
     (["nowcast.steps=0"], "nowcast.steps is 0; give at least 1"),
+    (
+        ["nowcast.data.buffer_mb=1", "train_batch_size=512"],
+        "buffer_mb=1 holds less than two steps of 512 samples; give 7 or more",
+    ),
+    (
+        ["nowcast.data.buffer_mb=1", "nowcast.evaluation.micro_batch=512"],
+        "buffer_mb=1 holds less than two steps of 512 samples",
+    ),
 ]
 
 
@@ -100,9 +111,12 @@ def test_damaged_shards_are_refused_before_anything_starts(  # type: ignore[no-u
     [
         ({"notes.txt": "mine"}, "exists and is not a run folder"),
         ({"run.json": "{"}, "run.json cannot be read"),
-        ({"run.json": json.dumps({"model": {"name": "unet", "width": 16}})}, "is the run of another model or data (model: {'name': 'unet', 'width': 16} ->"),
+        (
+            {"run.json": json.dumps({"model": {"name": "unet", "width": 16}})},
+            "is the run of another model or data (model: {'name': 'unet', 'width': 16} ->",
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_run_folder_is_refused_and_left_alone(
     files: dict[str, str], message: str, shards: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +126,63 @@ def test_another_run_folder_is_refused_and_left_alone(
     assert code == 2
     assert message in capfd.readouterr().err
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
+
+
+def a_missing_file(path: Path) -> str:
+    return f"weights {path} cannot be read (No such file or directory); give a .safetensors file that a training wrote"
+
+
+def a_folder(path: Path) -> str:
+    path.mkdir()
+    return f"weights {path} cannot be read (Is a directory)"
+
+
+def half_a_file(path: Path) -> str:
+    save_file({"bias": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    return f"{path} is not a whole safetensors file"
+
+
+def weights_of_another_model(path: Path) -> str:
+    save_file({"bias": torch.zeros(3)}, path)
+    return f"{path} holds another model's weights: "
+
+
+@pytest.mark.parametrize("made", [a_missing_file, a_folder, half_a_file, weights_of_another_model])
+def test_weights_that_cannot_start_a_run_are_refused_before_anything_starts(
+    made: Callable[[Path], str], shards: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, run = tmp_path / "start.safetensors", tmp_path / "run"
+    message = made(path)
+    code = train.main(
+        ["--deepspeed_config", str(config), "--shards", str(shards), "--run", str(run), "--init-from", str(path)]
+    )
+    error = capfd.readouterr().err
+    assert (code, message in error) == (2, True), error
+    assert len(error.strip().splitlines()) == 1
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--run", "exists and is not a run folder"),
+        ("--shards", "is not a folder"),
+        ("--deepspeed_config", "is not JSON"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(
+    option: str, message: str, shards: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    given = {"--deepspeed_config": config, "--shards": shards, "--run": tmp_path / "run", option: file}
+    assert train.main([str(word) for pair in given.items() for word in pair]) == 2
+    error = capfd.readouterr().err
+    assert str(file) in error
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert file.read_text() == "mine"
 
 
 def losses_of(run: Path) -> dict[int, float]:

@@ -1,0 +1,132 @@
+"""What the same command does to a run that has begun, and which changes of it are refused. One process, no launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ds_nowcast.config import load_config
+from ds_nowcast.models import build_model
+from tests.launching import ROOT, Ended
+from tests.shard_maker import make_shards, moving_blobs
+
+pytestmark = pytest.mark.launch
+
+
+def trained(config: Path, shards: Path, run: Path, *options: Any) -> Ended:
+    """`python -m ds_nowcast.train`, to its end."""
+    command = ["-m", "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, *options]
+    env = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    ended = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, env=env | {"DS_ACCELERATOR": "cpu"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100,
+    )  # fmt: skip
+    return Ended(ended.returncode, ended.stdout)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def first_loss(run: Path) -> float:
+    return float(json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["loss"])
+
+
+@pytest.fixture(scope="module")
+def finished(config: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of 12 steps."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    ended = trained(config, shards, run)
+    assert ended.code == 0, ended.output
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--set", "train_batch_size=8"], "was trained with 4 samples a step and this launch has 8; keep the batch size"),
+        (["--set", "zero_optimization.stage=3"], "cannot be resumed with other settings (ZeRO stage 2 -> 3)"),
+    ],
+)  # fmt: skip
+def test_a_change_that_cannot_be_is_one_sentence_and_leaves_the_run_as_it_was(
+    options: list[str], told: str, finished: Path, config: Path, shards: Path
+) -> None:
+    before = content(finished)
+    ended = trained(config, shards, finished, *options)
+    assert ended.code == 2, ended.output
+    [error] = ended.lines("error: ")
+    assert told in error
+    assert not ended.lines("Traceback")
+    assert content(finished) == before
+
+
+def test_steps_below_those_made_just_finish(finished: Path, config: Path, shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "failure.json").write_text("{}")
+    ended = trained(config, shards, run, "--set", "nowcast.steps=7", "--quiet")
+    assert ended.code == 0, ended.output
+    assert (run / "last.safetensors").read_bytes() == (finished / "last.safetensors").read_bytes()
+    assert (run / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert not (run / "failure.json").exists(), "an earlier launch's failure is over"
+    assert not ended.lines("step"), "--quiet shows no progress"
+
+
+def test_starting_weights_are_read_again_where_no_checkpoint_was_saved_yet(
+    finished: Path, config: Path, shards: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "start.safetensors"
+    shutil.copy(finished / "last.safetensors", weights)
+    once, killed = tmp_path / "once", tmp_path / "killed"
+    arguments = ("--init-from", weights, "--set", "nowcast.steps=2")
+    assert trained(config, shards, once, *arguments).code == 0
+    assert first_loss(once) != first_loss(finished)
+    killed.mkdir()
+    for name in ("run.json", "config.json", "metrics.jsonl"):
+        shutil.copy(once / name, killed)
+    assert trained(config, shards, killed, *arguments).code == 0
+    assert (killed / "last.safetensors").read_bytes() == (once / "last.safetensors").read_bytes()
+
+    weights.unlink()  # from now on the checkpoint counts
+    ended = trained(config, shards, once, *arguments)
+    assert ended.code == 0, ended.output
+    assert ended.lines("resuming at step 2")
+
+
+def test_steps_without_a_valid_pixel_make_no_update(config: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    unseen = [np.full((12, 32, 32), 255, np.uint8) for _ in range(6)]
+    shards = make_shards(tmp_path / "shards", {"train": unseen, "val": [moving_blobs(rng, frames=12)]})
+    run = tmp_path / "run"
+    ended = trained(config, shards, run, "--set", "nowcast.steps=3")
+    assert ended.code == 0, ended.output
+    keys = load_config(config).nowcast
+    torch.manual_seed(keys.seed)
+    initial = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    last = load_file(run / "last.safetensors")
+    assert all(torch.equal(last[name], tensor) for name, tensor in initial.state_dict().items())
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["samples"], line["loss"]) for line in lines if "samples" in line] == [
+        (1, 4, None), (2, 8, None), (3, 12, None),
+    ]  # fmt: skip
+
+
+def test_a_config_that_deepspeed_does_not_take_is_one_sentence(config: Path, shards: Path, tmp_path: Path) -> None:
+    ended = trained(
+        config, shards, tmp_path / "run",
+        "--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32",
+    )  # fmt: skip
+    assert ended.code == 2, ended.output
+    [error] = ended.lines("error: DeepSpeed does not take this config")
+    assert "unsupported mix of" in error
+    assert not (tmp_path / "run").exists()

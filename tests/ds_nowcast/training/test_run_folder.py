@@ -1,0 +1,195 @@
+"""The folder of a training: what it takes, what it refuses, what it writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.shards.index import open_shards
+from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.errors import SaveError
+from ds_nowcast.stream.order import OrderIdentity, identity
+from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
+
+
+class Launch:
+    """What a launch knows of its run."""
+
+    def __init__(self, config: RunConfig, shards: Path) -> None:
+        opened = open_shards(shards)
+        self.config, self.identity = config, run_identity(config, opened)
+        self.order: OrderIdentity = identity(opened, config.nowcast.data, config.nowcast.seed)
+
+    def check(self, path: Path, *, new_order: bool = False) -> None:
+        RunFolder(path).check(self.identity, self.order, new_order=new_order)
+
+    def describe(self, path: Path) -> None:
+        RunFolder(path).describe(self.config, self.identity, self.order, 2)
+
+
+@pytest.fixture
+def started(config: Path, shards: Path) -> Callable[..., Launch]:
+    """A launch with `--set` overrides."""
+    return lambda *overrides: Launch(load_config(config, overrides), shards)
+
+
+def test_a_new_an_empty_and_its_own_folder_are_taken(started: Callable[..., Launch], tmp_path: Path) -> None:
+    launch = started()
+    launch.check(tmp_path / "new")
+    assert not (tmp_path / "new").exists(), "checking writes nothing"
+    launch.check(tmp_path)
+    launch.describe(tmp_path / "a/b")
+    launch.check(tmp_path / "a/b")
+
+
+def test_its_config_is_usable_again_and_means_the_same(started: Callable[..., Launch], tmp_path: Path) -> None:
+    launch = started("nowcast.steps=33")
+    launch.describe(tmp_path / "run")
+    assert load_config(tmp_path / "run/config.json") == launch.config
+    described = json.loads((tmp_path / "run/run.json").read_text())
+    assert described["ranks"] == 2
+    assert {"torch", "deepspeed", "webdataset", "python"} == described["versions"].keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("nowcast.model.width=16", "is the run of another model or data (model: "),
+        ("nowcast.data.output_frames=2", "(output_frames: 3 -> 2)"),
+    ],
+)
+def test_the_run_of_another_model_is_refused(
+    override: str, told: str, started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    started().describe(tmp_path / "run")
+    with pytest.raises(UserError) as caught:
+        started(override).check(tmp_path / "run", new_order=True)
+    assert told in str(caught.value)
+
+
+def test_an_option_written_out_with_its_default_is_no_other_model(
+    started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    started().describe(tmp_path / "run")
+    started("nowcast.model.groups=8").check(tmp_path / "run")
+
+
+def test_another_order_of_samples_is_refused_unless_it_is_wanted(
+    started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    started().describe(tmp_path / "run")
+    for override in ("nowcast.seed=4", "nowcast.data.shuffle_shards=2", "nowcast.data.window_stride=2"):
+        other = started(override)
+        with pytest.raises(UserError, match=rf"{override.split('.')[-1].split('=')[0]}: .* or --new-order"):
+            other.check(tmp_path / "run")
+        other.check(tmp_path / "run", new_order=True)
+    other = started()
+    other.order = replace(other.order, index_hash="0" * 64)
+    with pytest.raises(UserError, match="index_hash"):
+        other.check(tmp_path / "run")
+
+
+@pytest.mark.parametrize("steps", [3, 5000])
+def test_what_may_change_between_launches_is_taken(steps: int, started: Callable[..., Launch], tmp_path: Path) -> None:
+    started().describe(tmp_path / "run")
+    started(f"nowcast.steps={steps}", "nowcast.log_every=7", "zero_optimization.stage=1").check(tmp_path / "run")
+
+
+def a_file(path: Path) -> None:
+    path.write_text("a file")
+
+
+def something_else(path: Path) -> None:
+    path.mkdir()
+    (path / "thesis.tex").write_text("")
+
+
+def half_a_description(path: Path) -> None:
+    path.mkdir()
+    (path / "run.json").write_text('{"model"')
+
+
+def a_description_of_nothing(path: Path) -> None:
+    path.mkdir()
+    (path / "run.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (a_file, "exists and is not a run folder"),
+        (something_else, "exists and is not a run folder"),
+        (half_a_description, "run.json cannot be read"),
+        (a_description_of_nothing, "run.json cannot be read"),
+    ],
+)
+def test_something_else_is_refused(
+    made: Callable[[Path], None], told: str, started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    made(tmp_path / "run")
+    with pytest.raises(UserError) as caught:
+        started().check(tmp_path / "run")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["file/run", "/proc/run"])
+def test_a_folder_that_cannot_be_written_is_told(path: str, started: Callable[..., Launch], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"run folder .* cannot be written \(.+\); give a folder that can"):
+        started().describe(tmp_path / path)
+
+
+def test_a_failure_is_recorded_and_forgotten_by_the_next_launch(started: Callable[..., Launch], tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.fail("too early", 0, "host", 4)  # before the folder exists: nothing to record in, and no second error
+    started().describe(folder.path)
+    folder.fail("the loss is not finite", 1, "host", 4)
+    failure = json.loads((folder.path / "failure.json").read_text())
+    assert {k: failure[k] for k in ("reason", "rank", "host", "exit_code")} == {
+        "reason": "the loss is not finite", "rank": 1, "host": "host", "exit_code": 4,
+    }  # fmt: skip
+    started().describe(folder.path)
+    assert not (folder.path / "failure.json").exists()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
+
+
+def test_numbers_that_json_cannot_hold_become_null_at_any_depth(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl", 0)
+    metrics.add(
+        step=1, loss=float("nan"), grad_norm=float("inf"), evaluation={"model": {"mse": float("nan"), "mae": 0.5}}
+    )
+    assert lines(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "loss": None, "grad_norm": None, "evaluation": {"model": {"mse": None, "mae": 0.5}}}
+    ]
+
+
+def test_lines_behind_the_checkpoint_are_dropped_on_resuming(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = Metrics(path, 0)
+    for step in (1, 2, 3):
+        metrics.add(step=step)
+    with open(path, "ab") as file:
+        file.write(b'{"step": 4, "lo\xff')  # a launch killed while it wrote
+    Metrics(path, 2).add(step=3, again=True)
+    assert lines(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
+
+
+def test_a_write_that_fails_under_way_says_how_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "none/metrics.jsonl"
+    with (
+        pytest.raises(SaveError, match=r"metrics\.jsonl cannot be written \(No such file or directory\); make room"),
+        saving(path),
+    ):
+        Metrics(path, 0).add(step=1)

@@ -1,0 +1,99 @@
+"""Who may import what: the rules of docs/architecture.md, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.launching import ROOT
+
+# One door for each heavy library: the modules that may import it.
+DOORS = {
+    "deepspeed": {"ds_nowcast/engine.py"},
+    "webdataset": {"data_prep/shards/shard.py", "ds_nowcast/stream/pipeline.py"},
+    "matplotlib": {"data_prep/pictures/pictures.py"},
+    "PIL": {"data_prep/pictures/gif.py"},
+    "h5py": {"data_prep/readers/hdf5.py", "data_prep/simulate.py"},
+    "netCDF4": {"ds_nowcast/forecasting/netcdf.py"},
+    "pyproj": {"data_prep/projection.py"},
+    "zstandard": {"data_prep/shards/samples.py"},
+    "safetensors": {"ds_nowcast/exported.py"},
+}
+LAZY = {"webdataset", "matplotlib", "PIL", "h5py", "netCDF4", "pyproj"}  # extras, or slow: imported when used
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(dotted name, whether at the top of the module when it runs) of every import."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+    }
+    typing_only = {
+        id(n)
+        for i in ast.walk(tree)
+        if isinstance(i, ast.If) and ast.unparse(i.test) == "TYPE_CHECKING"
+        for n in ast.walk(i)
+    }
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "import_module"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            names = [str(node.args[0].value)]
+        for name in names:
+            if id(node) not in typing_only:
+                yield name, id(node) not in inside
+
+
+def sources(package: str) -> Iterator[tuple[str, str, bool]]:
+    """(file, imported name, at the top) for every file of a package."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for name, top in imports(path):
+            yield path.relative_to(ROOT).as_posix(), name, top
+
+
+def test_data_prep_needs_neither_the_trainer_nor_torch_nor_deepspeed() -> None:
+    wrong = [
+        (file, name)
+        for file, name, _ in sources("data_prep")
+        if name.split(".")[0] in ("ds_nowcast", "torch", "deepspeed")
+    ]
+    assert wrong == []
+
+
+def test_each_heavy_library_has_one_door() -> None:
+    found: dict[str, set[str]] = {library: set() for library in DOORS}
+    for package in ("data_prep", "ds_nowcast"):
+        for file, name, _ in sources(package):
+            if name.split(".")[0] in DOORS:
+                found[name.split(".")[0]].add(file)
+    assert found == DOORS
+
+
+def test_extras_are_imported_when_used() -> None:
+    eager = [
+        (file, name)
+        for package in ("data_prep", "ds_nowcast")
+        for file, name, top in sources(package)
+        if top and name.split(".")[0] in LAZY and (name, file) != ("webdataset", "ds_nowcast/stream/pipeline.py")
+    ]
+    assert eager == []
+
+
+def test_the_config_needs_no_torch_to_be_checked() -> None:
+    wrong = [(f, n) for f, n, top in sources("ds_nowcast/config") if top and n.split(".")[0] in ("torch", "deepspeed")]
+    assert wrong == []
+
+
+def test_evaluating_and_forecasting_need_no_deepspeed() -> None:
+    blocked = (
+        "import sys; sys.modules['deepspeed'] = None; import ds_nowcast.evaluate, ds_nowcast.forecast, ds_nowcast.order"
+    )
+    subprocess.run([sys.executable, "-c", blocked], check=True, cwd=ROOT)
