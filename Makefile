@@ -46,7 +46,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not launch and not hosts"
+	$(BIN)/pytest -q -n auto -m "not launch and not hosts"
 
 test: setup
 	$(BIN)/pytest -m "not hosts" --durations 10

@@ -70,18 +70,16 @@ class Engine:
 
     def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks) -> None:
         """Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
-        warnings.filterwarnings(
-            "ignore", category=FutureWarning, module="torch.distributed"
-        )  # DeepSpeed's calls, each step
+        # DeepSpeed's own calls would warn in each step
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
         deepspeed_logger.setLevel(logging.WARNING if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
         except (ValueError, NotImplementedError) as error:
-            raise UserError(
-                f"DeepSpeed does not take this config on {host()}: {error}; change what it names"
-            ) from error
+            why = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         self._writer = _RememberingCheckpointEngine(self._engine._config)
         self._engine.checkpoint_engine = self._writer
         self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)

@@ -29,10 +29,20 @@ class ModelSpace:
 
     def windows(self, codes_BTHW: torch.Tensor) -> Windows:
         """Codes on the device, input and output frames, as a batch."""
-        values = self._table[codes_BTHW.int()]
+        values = self.values(codes_BTHW)
         observed = codes_BTHW < self.missing
         n = self._input_frames
         return Windows(values[:, :n], values[:, n:], observed[:, n:], observed[:, n - 1])
+
+    def values(self, codes_BTHW: torch.Tensor, out_BTHW: torch.Tensor | None = None) -> torch.Tensor:
+        """Codes on the device as float32 in [0, 1], 0 where there is no data; into `out_BTHW` where one is given."""
+        if out_BTHW is None:
+            out_BTHW = torch.empty(codes_BTHW.shape, device=codes_BTHW.device)
+        # On a CPU an image at a time: its indices stay in the cache, ten times faster than a batch's through memory.
+        to_images = (lambda x: [x]) if codes_BTHW.is_cuda else (lambda x: x.flatten(0, 1))
+        for codes, out in zip(to_images(codes_BTHW), to_images(out_BTHW), strict=True):
+            torch.index_select(self._table, 0, codes.int().flatten(), out=out.view(-1))
+        return out_BTHW
 
 
 def thresholds_of(encoding: Encoding, unit: str, given: Thresholds | None) -> Thresholds:

@@ -144,9 +144,8 @@ class Training:
             micro_batch=evaluation.micro_batch, max_windows=evaluation.max_windows,
         )  # fmt: skip
         # What a resume must know beside the engine's own state; it travels in every checkpoint.
-        self.state: dict[str, Any] = {
-            "best": None, "evaluated": 0, "bad_samples": 0, "skipped": 0, "skipped_in_a_row": 0,
-        }  # fmt: skip
+        counters = ("evaluated", "bad_samples", "skipped", "skipped_in_a_row")
+        self.state: dict[str, Any] = {"best": None, **dict.fromkeys(counters, 0)}
         self.saved = 0
 
     def run(self, stop: StopRequest) -> int:

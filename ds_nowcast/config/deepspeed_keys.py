@@ -20,10 +20,12 @@ _ONE_IMAGE = "these models are convolutions on one image per sample; ZeRO splits
 _OWN_STREAM = "the trainer's own stream decides the order and the batches; see nowcast.data"
 
 UNSUPPORTED: dict[str, str] = {
+    "activation_checkpointing": "no model of this version checkpoints activations; a smaller micro-batch saves memory too",
     "allgather_size": "use zero_optimization.allgather_bucket_size",
     "amp": f"{_REMOVED}; use bf16, fp16 or torch_autocast",
     "autotuning": "it restarts the training by itself; 'python -m ds_nowcast.plan' shows what fits",
     "bfloat16": "use bf16",
+    "compile": "models are not compiled in this version",
     "compression_training": _REMOVED,
     "curriculum_learning": f"{_REMOVED}; {_OWN_STREAM}",
     "data_efficiency": _OWN_STREAM,
@@ -92,13 +94,9 @@ class DeepSpeedKeys(Strict):
     )
     zero_force_ds_cpu_optimizer: bool = Field(True, description="insist on DeepSpeed's CPU optimizer when offloading")
     aio: sections.Aio = Field(default_factory=sections.Aio, description="reads and writes on NVMe")
-    activation_checkpointing: sections.ActivationCheckpointing = Field(
-        default_factory=sections.ActivationCheckpointing, description="how checkpointed activations are stored"
-    )
     checkpoint: sections.Checkpoint = Field(
         default_factory=sections.Checkpoint, description="how checkpoints are written"
     )
-    compile: sections.Compile = Field(default_factory=sections.Compile, description="DeepCompile")
 
     steps_per_print: int | None = Field(None, ge=1, description="optimizer steps between DeepSpeed's own log lines")
     wall_clock_breakdown: bool = Field(False, description="log the time of forward, backward and step")

@@ -68,17 +68,6 @@ class DataTypes(Strict):
     keep_in_fp32_modules: list[str] | Literal["auto"] = Field("auto", description="names of buffers that stay in fp32")
 
 
-class ActivationCheckpointing(Strict):
-    """How checkpointed activations are stored."""
-
-    partition_activations: bool = Field(False, description="split stored activations over model-parallel ranks")
-    cpu_checkpointing: bool = Field(False, description="store activations in host memory")
-    contiguous_memory_optimization: bool = Field(False, description="store activations in one buffer")
-    number_checkpoints: int | None = Field(None, ge=1, description="checkpoints that buffer is made for")
-    synchronize_checkpoint_boundary: bool = Field(False, description="synchronize the device at every checkpoint")
-    profile: bool = Field(False, description="time forward and backward of every checkpoint")
-
-
 class Aio(Strict):
     """Asynchronous reads and writes on NVMe."""
 
@@ -90,25 +79,12 @@ class Aio(Strict):
     use_gds: bool = Field(False, description="GPUDirect Storage: copy between drive and GPU (CUDA only)")
 
 
-class CheckpointWriter(Strict):
-    """How DeepSpeed writes a checkpoint's files."""
-
-    refused: ClassVar[dict[str, str]] = {"decoupled": "a save must be complete before its files are hashed"}
-
-    type: Literal["mock", "python", "fast", "MOCK", "PYTHON", "FAST"] = Field("FAST", description="the file writer")
-    io_buffer_size: Size = Field(67_108_864, ge=1, description="bytes of the write buffer")
-    io_buffer_double: bool = Field(True, description="fill one buffer while the other is written")
-    show_statistics: bool = Field(False, description="print the writing speed")
-    data_parallel: Literal["replica", "socket", "machine", "REPLICA", "SOCKET", "MACHINE"] | None = Field(
-        None, description="ranks that share the writing of what they hold in common"
-    )
-    io_multiplier: int = Field(1, ge=1, description="write buffers per file")
-
-
 class Checkpoint(Strict):
     """How DeepSpeed saves and loads."""
 
     refused: ClassVar[dict[str, str]] = {
+        "load_universal": "the trainer decides how a checkpoint is loaded",
+        "writer": "the trainer's own writer lets all ranks agree that a save succeeded",
         "parallel_write": "it concerns pipeline parallelism, which is not used here",
         "use_node_local_storage": "all hosts save into one run folder, whose manifest lists every file",
     }
@@ -116,35 +92,7 @@ class Checkpoint(Strict):
     tag_validation: Literal["Ignore", "Warn", "Fail", "IGNORE", "WARN", "FAIL"] = Field(
         "Warn", description="what to do when ranks save under different tags"
     )
-    load_universal: bool = Field(False, description="load a universal checkpoint; the trainer sets it when needed")
     checkpoint_serialization: bool = Field(True, description="write torch's zip format")
-    writer: CheckpointWriter | None = Field(None, description="how files are written")
-
-
-class Compile(Strict):
-    """DeepCompile: compiling the model together with ZeRO's communication."""
-
-    refused: ClassVar[dict[str, str]] = {"autoep_non_moe": "there are no experts in these models"}
-
-    deepcompile: bool = Field(False, description="use DeepCompile")
-    free_activation: bool = Field(False, description="free large activations early")
-    free_activation_threshold: Size = Field(10_485_760, ge=0, description="bytes from which they count as large")
-    offload_activation: bool = Field(False, description="move activations to host memory between forward and backward")
-    offload_activation_pin_memory: bool = Field(True, description="page-locked memory for them")
-    offload_opt_states: bool = Field(
-        False, description="move optimizer state to host memory during forward and backward"
-    )
-    double_buffer: bool = Field(True, description="fetch into one buffer while the other is used")
-    symmetric_memory: bool = Field(False, description="gather through symmetric memory")
-    debug_log: bool = Field(False, description="write the graphs out")
-    offload_parameters: bool = Field(False, description="move parameters to host memory")
-    sync_before_reduce: bool = Field(False, description="synchronize before gradients are reduced")
-    sync_after_reduce: bool = Field(False, description="synchronize after gradients are reduced")
-    sync_before_allgather: bool = Field(False, description="synchronize before parameters are gathered")
-    sync_after_allgather: bool = Field(False, description="synchronize after parameters are gathered")
-    keep_int_input_tensors: bool = Field(True, description="keep integer inputs for tracing")
-    keep_all_input_tensors: bool = Field(False, description="keep all inputs for tracing")
-    passes: list[Literal["z1", "z3", "autosp", "autotp"]] | None = Field(None, description="optimization passes to run")
 
 
 class CommsLogger(Strict):

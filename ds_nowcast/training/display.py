@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 class Display:
@@ -61,10 +62,7 @@ class Display:
     def _render(self) -> Table:
         table = Table.grid()
         table.add_row(self._progress)
-        values = Table.grid(padding=(0, 3))
-        for name in self._values:
-            values.add_column(name)
-        values.add_row(*(f"[dim]{name}[/dim] {value}" for name, value in self._values.items()))
+        values = Text("   ").join(Text.assemble((name, "dim"), " ", value) for name, value in self._values.items())
         table.add_row(values)
         return table
 
