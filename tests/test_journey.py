@@ -21,7 +21,6 @@ SMALL = [
     "nowcast.model.width=8",
     "nowcast.log_every=2",
     "train_batch_size=4",
-    "train_micro_batch_size_per_gpu=1",
 ]
 
 
