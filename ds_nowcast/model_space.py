@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from data_prep.encoding import Encoding
 from data_prep.errors import UserError
 from ds_nowcast.config.nowcast_keys import Thresholds
-
-# Pixels looked up at a time on a CPU: their indices stay in the cache, ten times faster than a batch's through memory,
-# and torch does not call its threads together for so few, which would wait for cores that are decoding.
-_PIECE = 30000
 
 
 class Windows(NamedTuple):
@@ -40,11 +37,17 @@ class ModelSpace:
 
     def values(self, codes_BTHW: torch.Tensor, out_BTHW: torch.Tensor | None = None) -> torch.Tensor:
         """Codes on the device as float32 in [0, 1], 0 where there is no data; into `out_BTHW` where one is given."""
+        if codes_BTHW.device.type != "cpu":
+            values_BTHW = self._table[codes_BTHW.int()]
+            return values_BTHW if out_BTHW is None else out_BTHW.copy_(values_BTHW)
         if out_BTHW is None:
-            out_BTHW = torch.empty(codes_BTHW.shape, device=codes_BTHW.device)
-        size = codes_BTHW.numel() if codes_BTHW.is_cuda else _PIECE
-        for codes, out in zip(codes_BTHW.flatten().split(size), out_BTHW.view(-1).split(size), strict=True):
-            torch.index_select(self._table, 0, codes.int(), out=out)
+            out_BTHW = torch.empty(codes_BTHW.shape, dtype=torch.float32)
+        # An image at a time, whose indices stay in the cache: ten times faster than a batch's through memory. By numpy,
+        # for torch would call its threads together for each, and wait for cores that are decoding.
+        table, shape_HW = self._table.numpy(), codes_BTHW.shape[2:]
+        images = codes_BTHW.flatten(0, 1).numpy(), out_BTHW.view(-1, *shape_HW).numpy()
+        for codes_HW, out_HW in zip(*images, strict=True):
+            np.take(table, codes_HW, out=out_HW, mode="wrap")  # the table has every code; "raise" would copy
         return out_BTHW
 
 

@@ -14,7 +14,8 @@ from data_prep.shards.index import open_shards
 from ds_nowcast.config import load_config
 from ds_nowcast.launch import parser
 from ds_nowcast.stream.order import training_order, window_starts
-from ds_nowcast.stream.pipeline import ShardFiles, located
+from ds_nowcast.stream.pipeline import located
+from ds_nowcast.stream.shard_files import ShardFiles
 
 EXAMPLE = "python -m ds_nowcast.order --deepspeed_config ds_configs/demo.json --shards demo/shards --steps 100:102 --world-size 2"
 

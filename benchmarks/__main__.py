@@ -1,0 +1,11 @@
+"""`python -m benchmarks`: all of them."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import build, loader, train_step
+from benchmarks.command import main
+
+if __name__ == "__main__":
+    sys.exit(main("benchmarks", [loader.run, build.run, train_step.run]))

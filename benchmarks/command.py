@@ -1,0 +1,54 @@
+"""The command line that every benchmark has."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.archive import Archive, make_archive, open_archive
+from benchmarks.report import Report, publish
+from data_prep.console import ends_politely, positive
+
+EVENTS, EVENTS_QUICK = 16, 4
+Benchmark = Callable[["Setting"], Report]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a benchmark works on and how long."""
+
+    archive: Archive
+    rounds: int
+    quick: bool
+
+
+def main(name: str, benchmarks: Sequence[Benchmark], argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmarks one after the other over the same simulated archive; returns the exit code."""
+    parser = argparse.ArgumentParser(f"python -m {name}", description="Speed as ratios measured in one run.")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the JSON files (default: a new one, printed)")
+    about_source = "a small archive in SEVIR's layout (default: simulated storms)"
+    parser.add_argument("--source", type=Path, metavar="DIR", help=about_source)
+    parser.add_argument("--repeats", type=positive, metavar="N", help="rounds (default 7; with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="less work a round: to see that it runs")
+    args = parser.parse_args(argv)
+    return ends_politely(lambda: _run(benchmarks, args))
+
+
+def _run(benchmarks: Sequence[Benchmark], args: argparse.Namespace) -> int:
+    out = args.out or Path(tempfile.mkdtemp(prefix="nowcast-benchmarks-"))
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with tempfile.TemporaryDirectory(prefix="nowcast-archive-") as folder:
+        events = EVENTS_QUICK if args.quick else EVENTS
+        archive = open_archive(args.source, Path(folder)) if args.source else make_archive(Path(folder), events)
+        setting = Setting(archive, args.repeats or (3 if args.quick else 7), args.quick)
+        for benchmark in benchmarks:
+            publish(benchmark(setting), out, console)
+    console.print(f"wrote {out}", soft_wrap=True, highlight=False)
+    return 0

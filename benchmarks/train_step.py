@@ -1,0 +1,129 @@
+"""The optimizer step through DeepSpeed's engine against the same model and batch in a plain PyTorch loop."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import ds_configs
+from benchmarks.archive import SPLIT
+from benchmarks.command import Setting, main
+from benchmarks.report import Goal, Report
+from benchmarks.timing import Contender, in_turns
+from data_prep.shards.index import Shards
+from data_prep.shards.shard import read_sample
+from ds_nowcast import ranks as process_group
+from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.config.optimizer_keys import AdamParams
+from ds_nowcast.engine import Engine
+from ds_nowcast.model_space import ModelSpace
+from ds_nowcast.models import build_model
+from ds_nowcast.ranks import Ranks
+from ds_nowcast.stream.pipeline import Located, StepCodes
+from ds_nowcast.training.step import TrainingStep
+
+SIZE, MICRO, ACCUMULATION = 128, 2, 4  # 384 pixels would take minutes on two cores
+BLIND_ROWS = 9  # not seen in sample 1, twice as many in sample 2, ...: micro-batches differ in valid pixels
+ENGINE, PLAIN = "engine", "plain PyTorch loop"
+
+
+def run(setting: Setting) -> Report:
+    """Measures both, after a check that they compute the same loss."""
+    config, ranks = _config(), process_group.join(always=True)
+    try:
+        torch.set_num_threads(ranks.threads)
+        torch.manual_seed(config.nowcast.seed)
+        data, model_keys = config.nowcast.data, config.nowcast.model
+        model = build_model(model_keys.name, model_keys.options, data.input_frames, data.output_frames)
+        shards = setting.archive.shards
+        space, samples = ModelSpace(shards.index.codes, data.input_frames, ranks.device), _samples(shards, config)
+        plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
+        ours = engine_step(model, config, space, ranks, samples)
+        _check_equal(plain(), ours())
+        contenders: dict[str, Contender] = {
+            PLAIN: lambda: MICRO * ACCUMULATION * bool(plain()),
+            ENGINE: lambda: MICRO * ACCUMULATION * bool(ours()),
+        }
+        rates = in_turns(contenders, setting.rounds)
+    finally:
+        process_group.leave()
+    parameters = sum(p.numel() for p in model.parameters())
+    what = (
+        f"optimizer step, unet of {parameters:,} parameters, fp32, {SIZE} x {SIZE} pixels, micro-batch {MICRO}, "
+        f"accumulation {ACCUMULATION}, {ranks.threads} threads"
+    )
+    return Report("train_step", what, "samples/s", rates, [Goal(ENGINE, [PLAIN], 0.95)])
+
+
+def _config() -> RunConfig:
+    """The committed fp32 run, cut down to one small step; without augmentation, which the plain loop has not."""
+    path = Path(ds_configs.__file__).with_name("unet_fp32.json")
+    batch = [f"train_batch_size={MICRO * ACCUMULATION}", f"train_micro_batch_size_per_gpu={MICRO}"]
+    return load_config(path, [*batch, "nowcast.data.augment.flip=false", "nowcast.data.augment.rotate=false"])
+
+
+def _samples(shards: Shards, config: RunConfig) -> StepCodes:
+    """One step's windows, cut from the middle of the events."""
+    window = config.nowcast.data.window
+    top, left = ((side - SIZE) // 2 for side in shards.index.shape)
+    codes_BTHW = torch.empty((MICRO * ACCUMULATION, window, SIZE, SIZE), dtype=torch.uint8)
+    for row, codes_THW in enumerate(codes_BTHW):
+        event = read_sample(shards, SPLIT, row % shards.split(SPLIT).samples)[1]
+        codes_THW.copy_(torch.from_numpy(event[:window, top : top + SIZE, left : left + SIZE]))
+        codes_THW[:, : row * BLIND_ROWS] = shards.index.codes.missing
+    return StepCodes(codes_BTHW, [Located(row, "", "", 0, None) for row in range(len(codes_BTHW))])
+
+
+def engine_step(model: nn.Module, config: RunConfig, space: ModelSpace, ranks: Ranks, samples: StepCodes) -> Contender:
+    """What `ds_nowcast.train` does in a step but for the logging; gives the loss."""
+    batch = config.batch(1)
+    step = TrainingStep(Engine(model, config.for_deepspeed(batch), ranks), config.nowcast, space, batch, ranks)
+
+    def take() -> float:
+        codes_BTHW, valid = step.prepare(samples)
+        return float(step.run(samples, codes_BTHW, valid).loss_sum)
+
+    return take
+
+
+def plain_step(model: nn.Module, config: RunConfig, space: ModelSpace, samples: StepCodes) -> Contender:
+    """The same step without DeepSpeed: mean squared error over valid pixels, clipped, AdamW; gives the loss."""
+    params = config.optimizer.params if config.optimizer else None
+    assert isinstance(params, AdamParams)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=params.lr,
+        betas=(params.betas[0], params.betas[1]),
+        eps=params.eps,
+        weight_decay=params.weight_decay,
+    )
+    device, inputs = next(model.parameters()).device, config.nowcast.data.input_frames
+
+    def take() -> float:
+        codes_BTHW = samples.codes_BTHW.to(device)
+        valid = int((codes_BTHW[:, inputs:] < space.missing).sum())
+        total = torch.zeros((), device=device)
+        for micro_BTHW in torch.split(codes_BTHW, MICRO):
+            w = space.windows(micro_BTHW)
+            loss = ((model(w.past_BTHW) - w.target_BTHW) * w.valid_BTHW).square().sum() / valid
+            loss.backward()
+            total += loss.detach()
+        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping)
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(total)
+
+    return take
+
+
+def _check_equal(plain: float, ours: float) -> None:
+    if abs(ours / plain - 1) > 1e-4:
+        raise RuntimeError(f"the engine's loss {ours} is not the plain loop's {plain}: they do not do the same work")
+
+
+if __name__ == "__main__":
+    sys.exit(main("benchmarks.train_step", [run]))
