@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-export DS_ACCELERATOR ?= $(shell [ -e /dev/nvidiactl ] && echo cuda || echo cpu)
+# the hostfile asks for two slots: with fewer GPUs than that the CPU is used
+export DS_ACCELERATOR ?= $(shell [ "$$(nvidia-smi -L 2>/dev/null | wc -l)" -ge 2 ] && echo cuda || echo cpu)
 
 .PHONY: help setup demo check test test-hosts bench clean
 
@@ -58,5 +59,5 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv demo runs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo runs/demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ from data_prep.console import positive, progress, share, whole
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, UserError
 from data_prep.readers import READERS, LeftOut
-from data_prep.shards.index import FORMAT_VERSION, ShardsIndex, Split
+from data_prep.shards.index import FORMAT_VERSION, ShardsIndex, Split, open_shards
 from data_prep.shards.samples import FRAMES_PER_CHUNK
 from data_prep.shards.shard import UNREADABLE, CodeTally, ShardRecord, ShardTask, write_shard
 from data_prep.workers import WorkerDiedError, in_parallel
@@ -97,6 +97,11 @@ def build(plan: Plan, out: Path, workers: int, quiet: bool = True) -> Built | No
     died), OSError (the disk). What is finished stays, and the next build of the same plan goes on from there.
     """
     if is_complete(out, plan.hash):
+        unreadable = open_shards(out).index.left_out.get(UNREADABLE, 0)
+        if unreadable and any(task.strict for task in plan.tasks):
+            raise UserError(
+                f"{out} was built without {unreadable} sequences of unreadable files; mend them, remove it, build again"
+            )
         return None
     with building(out, plan.hash) as folder:
         try:

@@ -21,7 +21,7 @@ def _pyproj() -> Any:
         import pyproj
     except ImportError as error:
         raise UserError(
-            "map projections need pyproj, which is not installed; run: pip install 'ds-nowcast[geo]'"
+            "map projections need pyproj, which is not installed; install DS-Nowcast with its extra [geo]"
         ) from error
     return pyproj
 

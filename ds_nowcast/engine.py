@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 
+# DeepSpeed compiles an operator for CPUs with ninja, which lies beside the interpreter whether or not its venv is active
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns on every rank that it found none
 
@@ -31,6 +34,10 @@ UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 
 
 # Its schedulers warn of the first learning rate at every start, where nothing is wrong.
 deepspeed_logger.addFilter(lambda record: "scheduler before it has started" not in str(record.msg))
+
+
+# What only shows in DeepSpeed's log; its log is otherwise kept to warnings.
+_LOGGING_KEYS = ("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state", "comms_logger", "timers")
 
 
 @dataclass(frozen=True)
@@ -72,17 +79,26 @@ class Engine:
         """Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
         # DeepSpeed's own calls would warn in each step
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-        deepspeed_logger.setLevel(logging.WARNING if ranks.first else logging.ERROR)
+        asked = any(config.get(key) for key in _LOGGING_KEYS)
+        deepspeed_logger.setLevel((logging.INFO if asked else logging.WARNING) if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
+        except RuntimeError as error:
+            if "JIT load" not in str(error) and "building extension" not in str(error):
+                raise
+            raise UserError(
+                f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); "
+                "install a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
+            ) from error
         except (ValueError, NotImplementedError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         self._writer = _RememberingCheckpointEngine(self._engine._config)
         self._engine.checkpoint_engine = self._writer
         self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)
+        self._hyperparameters = dict(config["optimizer"].get("params", {}))
         self._stage = int(self._engine.zero_optimization_stage())
         self._plain = self._stage == 0 and self.dtype == torch.float32
         if self._plain:
@@ -181,6 +197,13 @@ class Engine:
 
         optimizer.step = guarded
 
+    def _apply_hyperparameters(self) -> None:
+        """The config's, where a resume has changed them: a checkpoint brings its own. A scheduler makes its own lr."""
+        for group in self._engine.optimizer.param_groups:
+            for name, value in self._hyperparameters.items():
+                if name in group and (name != "lr" or self._engine.lr_scheduler is None):
+                    group[name] = tuple(value) if isinstance(value, list) else value
+
     def weights(self) -> dict[str, torch.Tensor]:
         """The full fp32 weights by name, on the CPU, on rank 0 (elsewhere empty). Every rank must call."""
         weights: dict[str, torch.Tensor] = {}
@@ -222,6 +245,7 @@ class Engine:
         """Restores weights, optimizer, schedule and counters. Returns the client state it was saved with."""
         path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
         assert path is not None, f"{folder}/{tag} was verified and then not loaded"
+        self._apply_hyperparameters()
         return dict(client_state)
 
 

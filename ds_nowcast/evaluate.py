@@ -129,7 +129,9 @@ def _relation(card: ModelCard, shards: Shards, split: str) -> str:
     """How the scored data relate to those trained on: a score on training data is no skill."""
     if shards.hash != card.trained_on.index_hash:
         return "other shards than those trained on; whether they overlap is not known"
-    return "training data" if split == card.trained_on.split else "held out"
+    if split == card.trained_on.split:
+        return "training data"
+    return "used to choose the best step" if split == card.trained_on.chosen_on else "held out"
 
 
 if __name__ == "__main__":

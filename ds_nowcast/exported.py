@@ -39,6 +39,7 @@ class TrainedOn(_Card):
 
     archive: str
     split: str
+    chosen_on: str  # the split scored while training, by which the best step was chosen
     index_hash: str
 
 
@@ -118,7 +119,9 @@ def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, score
         shape=augmented_shape(index.shape, keys.data.augment),
         thresholds=thresholds_of(index.codes, index.unit, keys.evaluation.thresholds),
         micro_batch=keys.evaluation.micro_batch,
-        trained_on=TrainedOn(archive=index.archive, split=keys.data.split, index_hash=shards.hash),
+        trained_on=TrainedOn(
+            archive=index.archive, split=keys.data.split, chosen_on=keys.evaluation.split, index_hash=shards.hash
+        ),
         step=step,
         scores=scores,
     )

@@ -27,6 +27,7 @@ from ds_nowcast.forecasting.netcdf import write_forecast
 from ds_nowcast.forecasting.tiling import forecast_domain
 from ds_nowcast.launch import parser
 from ds_nowcast.models import NowcastModel
+from ds_nowcast.ranks import device_of
 
 EXAMPLE = (
     "python -m ds_nowcast.forecast --run runs/unet --format knmi --source 'latest/*.h5' \\\n"
@@ -62,7 +63,7 @@ def forecast(args: Namespace) -> int:
     files = [path for path in (args.out, args.picture, args.gif) if path is not None]
     for path in files:
         _check_writable(path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(0)
     model, card = open_model(args.run, args.model, device)
     past = newest_frames(args.format, args.source, card)
     values_LHW = predict(model, card, past, device)
@@ -110,7 +111,12 @@ def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, car
 def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Observed:
     """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind."""
     reader, where = reader_named(archive), " ".join(sources)
-    recordings = reader.scan(sources).recordings
+    scan = reader.scan(sources)
+    for item in scan.left_out:
+        print(
+            f"warning: {item.what} is left out: {': '.join(filter(None, (item.reason, item.detail)))}", file=sys.stderr
+        )
+    recordings = scan.recordings
     newest = newest_run(recordings, card.input_frames, reader.cadence_s, where)
     layout = usual_layout(reader, recordings, [newest], None, card.encoding)
     card.check_kind(where, unit=reader.unit, cadence_s=reader.cadence_s, pixel_m=layout.pixel_m)

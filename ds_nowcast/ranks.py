@@ -107,7 +107,7 @@ def join(*, always: bool = False) -> Ranks:
     Raises UserError where this host has fewer GPUs than ranks.
     """
     world, local_rank = environment_world(), int(os.environ.get("LOCAL_RANK", "0"))
-    device = _device(local_rank)
+    device = device_of(local_rank)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "RANK" in os.environ:
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
@@ -119,7 +119,8 @@ def join(*, always: bool = False) -> Ranks:
     return Ranks(environment_rank(), world, local_rank, local_world, device)
 
 
-def _device(local_rank: int) -> torch.device:
+def device_of(local_rank: int) -> torch.device:
+    """The GPU of a local rank, or the CPU where there is none or DS_ACCELERATOR says so. Raises UserError."""
     if os.environ.get("DS_ACCELERATOR") == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if local_rank >= torch.cuda.device_count():

@@ -84,6 +84,7 @@ def train(args: argparse.Namespace) -> int:
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
             )
             training = Training(config, shards, run, ranks, batch, engine, display, parameters)
+            ranks.on_first(run.lock)
             training.resume()
             ranks.on_first(lambda: run.describe(config, run_is, order_is, ranks.world))
             try:
@@ -144,8 +145,9 @@ class Training:
             micro_batch=evaluation.micro_batch, max_windows=evaluation.max_windows,
         )  # fmt: skip
         # What a resume must know beside the engine's own state; it travels in every checkpoint.
-        counters = ("evaluated", "bad_samples", "skipped", "skipped_in_a_row")
-        self.state: dict[str, Any] = {"best": None, **dict.fromkeys(counters, 0)}
+        self.state: dict[str, Any] = {
+            "best": None, "evaluated": 0, "bad_samples": [], "skipped": 0, "skipped_in_a_row": 0,
+        }  # fmt: skip
         self.saved = 0
 
     def run(self, stop: StopRequest) -> int:
@@ -250,10 +252,12 @@ class Training:
         everywhere = [name for part in self.ranks.gather(names) for name in part]
         for name in everywhere:
             self.display.warn(f"unreadable sample counts as all missing: {name}")
-        self.state["bad_samples"] += count
-        if self.state["bad_samples"] > self.keys.data.max_bad_samples:
+        self.state["bad_samples"] = sorted(
+            {*self.state["bad_samples"], *everywhere}
+        )  # each counts once, however often seen
+        if len(self.state["bad_samples"]) > self.keys.data.max_bad_samples:
             raise DataError(
-                f"{self.state['bad_samples']} unreadable samples are more than "
+                f"{len(self.state['bad_samples'])} unreadable samples are more than "
                 f"nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
                 f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.folder}` and copy or build the shard again"
             )

@@ -86,3 +86,8 @@ def test_modules_are_listed_for_installation() -> None:
         for p in (ROOT / top).rglob("__init__.py")
     }
     assert listed == there
+
+
+def test_no_page_holds_a_placeholder() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert not re.findall(r"TODO|FIXME|XXX|DURATION|[A-Z]+_TABLE", page.read_text()), page.name

@@ -176,9 +176,11 @@ def _hash(options: Options, encoding: str, frames: int, reader: Reader, recordin
         "shards": [options.samples_per_shard, options.seed, FORMAT_VERSION, FRAMES_PER_CHUNK, LEVEL],
     }
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    sizes: dict[Path, int] = {}  # a file that was mended has another
     root = os.path.commonpath([os.path.abspath(recording.path.parent) for recording in recordings])
     for recording in recordings:
         name = os.path.relpath(os.path.abspath(recording.path), root)
         times = [iso(time) for time in recording.times]
-        digest.update(json.dumps([name, recording.item, recording.event, times]).encode())
+        size = sizes.setdefault(recording.path, recording.path.stat().st_size)
+        digest.update(json.dumps([name, size, recording.item, recording.event, times]).encode())
     return digest.hexdigest()

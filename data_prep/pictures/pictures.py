@@ -167,7 +167,7 @@ def _figure(width_in: float, height_in: float, layout: Literal["constrained"] | 
         from matplotlib.figure import Figure
     except ModuleNotFoundError as missing:
         raise UserError(
-            f"pictures need {missing.name}, which is not installed; run: pip install 'ds-nowcast[pictures]'"
+            f"pictures need {missing.name}, which is not installed; install DS-Nowcast with its extra [pictures]"
         ) from missing
     return Figure(figsize=(width_in, height_in), dpi=150, facecolor="white", layout=layout)
 

@@ -30,7 +30,7 @@ def require_h5py() -> Any:
         import h5py
     except ImportError as error:
         raise UserError(
-            "this archive format needs h5py, which is not installed; run: pip install 'ds-nowcast[hdf5]'"
+            "this archive format needs h5py, which is not installed; install DS-Nowcast with its extra [hdf5]"
         ) from error
     return h5py
 

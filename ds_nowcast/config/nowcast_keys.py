@@ -88,7 +88,9 @@ class EvaluationKeys(Strict):
     every: Count = Field(1000, description="optimizer steps between evaluations; the last step is always evaluated")
     split: str = Field("val", description="split scored while training")
     micro_batch: Count = Field(4, description="windows a rank predicts at a time")
-    max_windows: Count | None = Field(None, description="score the first so many windows only; None scores all")
+    max_windows: Count | None = Field(
+        None, description="score so many windows only, spread over the split; None scores all"
+    )
     select: Literal["csi_pooled", "csi_lead_mean", "mse", "mae"] = Field(
         "csi_pooled", description="score (mean over thresholds) by which the best step is exported"
     )

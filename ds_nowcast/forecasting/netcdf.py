@@ -99,7 +99,7 @@ def _in_memory(path: Path) -> Dataset:
         from netCDF4 import Dataset
     except ModuleNotFoundError as missing:
         raise UserError(
-            "forecasts in netCDF need netCDF4, which is not installed; run: pip install 'ds-nowcast[netcdf]'"
+            "forecasts in netCDF need netCDF4, which is not installed; install DS-Nowcast with its extra [netcdf]"
         ) from missing
     return Dataset(path.name, "w", memory=1)
 

@@ -277,7 +277,8 @@ def evaluation_stream(
     counts = [shard.samples for shard in shards.split(split).shards]
     order = SampleOrder(counts, len(window_starts(shards.index.frames, data)), shuffled=False)
     windows = min(order.length, max_windows or order.length)
-    positions = rank_positions(0, rank, world, windows)
+    # spread over the split: the first windows alone would be those of the first shard's storms
+    positions = (number * order.length // windows for number in rank_positions(0, rank, world, windows))
     stream = CodeStream(shards, split, order, positions, data, batch=batch, threads=threads, pinned=pinned)
     return stream, -(-windows // (world * batch)), windows
 

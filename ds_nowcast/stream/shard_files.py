@@ -53,7 +53,9 @@ class ShardFiles:
             handle = os.dup(self._files[shard])  # so that another thread's eviction cannot close it under us
         try:
             blob = self._memory(place.size)
-            size = os.preadv(handle, [blob], place.offset)
+            size = 0
+            while size < place.size and (more := os.preadv(handle, [blob[size:]], place.offset + size)):
+                size += more  # network disks may give less than asked for
         finally:
             os.close(handle)
         if size != place.size:

@@ -11,8 +11,10 @@ failure.json        why it ended, where it failed
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -81,6 +83,21 @@ class RunFolder:
             return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
         except OSError as error:
             raise UserError(f"run folder {self.path} cannot be read ({error.strerror}); give another folder") from None
+
+    def lock(self) -> None:
+        """Keeps other launches out until this process ends, however it ends. Raises UserError where one is under way."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another launch is training in {self.path}; wait for its end, or give another --run folder"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"run folder {self.path} cannot be used ({error.strerror}); give a folder that can"
+            ) from None
 
     def describe(self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, ranks: int) -> None:
         """Writes `config.json` and `run.json`; an earlier launch's failure is forgotten. Raises UserError."""

@@ -31,6 +31,8 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._reason = signal.Signals(number).name
+        if number == signal.SIGINT:  # a second Ctrl-C ends at once what cannot be waited for
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @property
     def reason(self) -> str | None:

@@ -145,6 +145,7 @@ def test_a_strict_build_does_not_take_over_what_a_lenient_one_left_out(
     plan = archive_plan(archive, out, split="train", samples_per_shard=2)
     first, last = plan.tasks[0].recordings, plan.tasks[1].recordings
     first[min(first)].path.write_bytes(b"no array")
+    plan = archive_plan(archive, out, split="train", samples_per_shard=2)
     monkeypatch.setenv("NOWCAST_TEST_KILL", last[max(last)].path.name)
     in_a_fork(lambda: build(plan, out, 1))
     monkeypatch.delenv("NOWCAST_TEST_KILL")

@@ -101,7 +101,9 @@ def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictu
     assert scores["model"]["counts"]["pixels"] == scores["persistence"]["counts"]["pixels"]
 
 
-@pytest.mark.parametrize(("split", "relation"), [("train", "training data"), ("val", "held out"), ("test", "held out")])
+@pytest.mark.parametrize(
+    ("split", "relation"), [("train", "training data"), ("val", "used to choose the best step"), ("test", "held out")]
+)
 def test_scores_say_whether_the_model_was_trained_on_the_data(
     split: str, relation: str, run: Path, shards: Path, no_pictures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +136,7 @@ def test_without_matplotlib_the_scores_are_there_and_it_says_so(
         monkeypatch.setitem(sys.modules, name, None)
     assert command(run, shards) == 0
     error = capsys.readouterr().err
-    assert "no pictures: " in error and "ds-nowcast[pictures]" in error and len(error.splitlines()) == 1
+    assert "no pictures: " in error and "extra [pictures]" in error and len(error.splitlines()) == 1
     assert scores_in(run)["task"]["windows"] == 10
 
 

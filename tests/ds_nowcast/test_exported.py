@@ -106,7 +106,7 @@ def folder_for_card(run: Path) -> None:
 
 
 def lose_index_hash(run: Path) -> None:
-    change_card(run, trained_on={"archive": "made", "split": "train"})
+    change_card(run, trained_on={"archive": "made", "split": "train", "chosen_on": "val"})
 
 
 @pytest.mark.parametrize(

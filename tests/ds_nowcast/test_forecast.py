@@ -73,7 +73,8 @@ def refusal(capsys: pytest.CaptureFixture[str], out: Path, *args: Any, **words: 
     before = sorted(out.parent.rglob("*"))
     assert command(*args, **words) == 2
     printed = capsys.readouterr()
-    assert len(printed.err.splitlines()) == 1 and printed.err.startswith("error: ") and printed.out == ""
+    errors = [line for line in printed.err.splitlines() if not line.startswith("warning: ")]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and printed.out == ""
     assert sorted(out.parent.rglob("*")) == before
     return printed.err
 

@@ -293,7 +293,7 @@ def test_what_all_ranks_find_wrong_is_said_once(shards: Path, config: Path, tmp_
     assert not run.exists()
 
 
-@pytest.mark.hosts
+@pytest.mark.launch
 def test_a_loss_that_is_not_finite_ends_all_ranks_and_names_the_samples(
     shards: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -315,7 +315,7 @@ def test_a_loss_that_is_not_finite_ends_all_ranks_and_names_the_samples(
     assert json.loads((run / "failure.json").read_text())["exit_code"] == 4
 
 
-@pytest.mark.hosts
+@pytest.mark.launch
 def test_a_shard_damaged_while_training_ends_all_ranks(shards: Path, config: Path, tmp_path: Path) -> None:
     copy, run = tmp_path / "copy", tmp_path / "run"
     shutil.copytree(shards, copy)

@@ -1,4 +1,4 @@
-"""Run on ranks by test_training_step: the same training at ZeRO 0 to 3, its first gradients and its losses."""
+"""Run on ranks by training/test_step: the same training at ZeRO 0 to 3, its first gradients and its losses."""
 
 from __future__ import annotations
 

@@ -172,11 +172,11 @@ def test_every_rank_predicts_equally_often_and_progress_counts_all_windows(
     assert sum(told) == 10
 
 
-def test_only_the_first_windows_are_scored_where_so_many_are_asked_for(shards: Shards) -> None:
+def test_so_many_windows_as_asked_for_are_scored_spread_over_the_split(shards: Shards) -> None:
     scored = Evaluation(shards, "test", DATA, CODES, ranks(), micro_batch=4, max_windows=2).run(highest)
-    assert (scored.windows, sorted(scored.errors)) == (2, [0, 1])
-    first = sequences_of()[0]
-    seen = [((first[s + 2] != 255) & (first[s + 3 + lead] != 255)).sum() for lead in range(2) for s in (0, 3)]
+    assert (scored.windows, sorted(scored.errors)) == (2, [0, 5])
+    chosen = [(sequences_of()[0], 0), (sequences_of()[2], 3)]  # windows 0 and 5 of ten, two of each sequence
+    seen = [((codes[s + 2] != 255) & (codes[s + 3 + lead] != 255)).sum() for lead in range(2) for codes, s in chosen]
     assert scored.model["counts"]["pixels"] == [seen[0] + seen[1], seen[2] + seen[3]]
 
 

@@ -44,7 +44,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, config: Path, shards: Path) 
 def test_the_table_has_a_line_per_threshold_with_the_scores(found: Found) -> None:
     scores = found[4]
     lines = score_table(scores).splitlines()
-    assert lines[0] == "10 windows of split val (held out), 3 leads of 5 min"
+    assert lines[0] == "10 windows of split val (used to choose the best step), 3 leads of 5 min"
     assert lines[1].split() == ["threshold", "code", "CSI", "persist.", "POD", "FAR", "bias"]
     for line, label in zip(lines[2:], ["16", "74", "133", "160", "181", "219"], strict=False):
         model, persistence = scores["model"], scores["persistence"]
@@ -118,7 +118,7 @@ def test_charts_show_each_forecasts_scores_by_lead_time(found: Found, monkeypatc
     monkeypatch.setattr(report, "film_strip", lambda *_, **__: None)
     write_pictures(Path("."), scores, scored, model, card, shards, "val")
     panels, words = drawn["csi_by_lead"]
-    assert words["title"] == "Critical success index by lead time, val: 10 windows, held out"
+    assert words["title"] == "Critical success index by lead time, val: 10 windows, used to choose the best step"
     assert [panel.title for panel in panels][:2] == ["at or above 16 (code)", "at or above 74 (code)"]
     minutes, values = panels[1].series["persistence"]
     assert minutes == [5.0, 10.0, 15.0]

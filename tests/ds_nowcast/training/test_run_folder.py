@@ -193,3 +193,9 @@ def test_a_write_that_fails_under_way_says_how_to_go_on(tmp_path: Path) -> None:
         saving(path),
     ):
         Metrics(path, 0).add(step=1)
+
+
+def test_a_second_launch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run").lock()
+    with pytest.raises(UserError, match="another launch is training in"):
+        RunFolder(tmp_path / "run").lock()
