@@ -130,3 +130,14 @@ def test_a_config_that_deepspeed_does_not_take_is_one_sentence(config: Path, sha
     [error] = ended.lines("error: DeepSpeed does not take this config")
     assert "unsupported mix of" in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_learning_rate_changed_between_launches_holds(config: Path, shards: Path, tmp_path: Path) -> None:
+    plain = {key: value for key, value in json.loads(config.read_text()).items() if key != "scheduler"}
+    (tmp_path / "plain.json").write_text(json.dumps(plain))
+    run = tmp_path / "run"
+    assert trained(tmp_path / "plain.json", shards, run, "--set", "nowcast.steps=2").code == 0
+    changed = ("optimizer.params.lr=0.0025", "optimizer.params.weight_decay=0.5", "nowcast.steps=4")
+    assert trained(tmp_path / "plain.json", shards, run, "--set", *changed).code == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in lines if "lr" in line] == [0.001, 0.001, 0.0025, 0.0025]
