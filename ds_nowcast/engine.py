@@ -85,6 +85,9 @@ class Engine:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
+        except (ValueError, NotImplementedError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         except RuntimeError as error:
             if "JIT load" not in str(error) and "building extension" not in str(error):
                 raise
@@ -92,9 +95,6 @@ class Engine:
                 f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); "
                 "install a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
             ) from error
-        except (ValueError, NotImplementedError) as error:
-            why = " ".join(str(error).split()).rstrip(".")
-            raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         self._writer = _RememberingCheckpointEngine(self._engine._config)
         self._engine.checkpoint_engine = self._writer
         self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)

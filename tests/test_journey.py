@@ -75,7 +75,7 @@ def journey(
 def test_simulated_storms(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     command("data_prep", "simulate", "--out", archive, "--events", 12, "--size", 32, "--frames", 49)
-    scores = journey(tmp_path, "sevir", archive, ["--samples-per-shard", "4"], "test", [])
+    scores = journey(tmp_path, "sevir", archive, ["--samples-per-shard", "4"], "test", ["nowcast.evaluation.split=val"])
     assert scores["task"]["data"] == "held out"
     assert scores["task"]["thresholds"] == {"unit": "code", "values": [16, 74, 133, 160, 181, 219]}
     pixels = scores["model"]["counts"]["pixels"]
