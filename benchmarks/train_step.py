@@ -23,7 +23,8 @@ from ds_nowcast.engine import Engine
 from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.models import build_model
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.stream.pipeline import Located, StepCodes
+from ds_nowcast.stream.pipeline import StepCodes
+from ds_nowcast.stream.windows import Sample
 from ds_nowcast.training.step import TrainingStep
 
 SIZE, MICRO, ACCUMULATION = 128, 2, 4  # 384 pixels would take minutes on two cores
@@ -75,7 +76,7 @@ def _samples(shards: Shards, config: RunConfig) -> StepCodes:
         event = read_sample(shards, SPLIT, row % shards.split(SPLIT).samples)[1]
         codes_THW.copy_(torch.from_numpy(event[:window, top : top + SIZE, left : left + SIZE]))
         codes_THW[:, : row * BLIND_ROWS] = shards.index.codes.missing
-    return StepCodes(codes_BTHW, [Located(row, "", "", 0, None) for row in range(len(codes_BTHW))])
+    return StepCodes(codes_BTHW, [Sample(row, "", "", 0) for row in range(len(codes_BTHW))])
 
 
 def engine_step(model: nn.Module, config: RunConfig, space: ModelSpace, ranks: Ranks, samples: StepCodes) -> Contender:

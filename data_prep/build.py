@@ -19,8 +19,8 @@ from data_prep.console import positive, progress, share, whole
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, UserError
 from data_prep.readers import READERS, LeftOut
+from data_prep.shards.codecs import CODECS, DEFAULT
 from data_prep.shards.index import FORMAT_VERSION, ShardsIndex, Split, open_shards
-from data_prep.shards.samples import FRAMES_PER_CHUNK
 from data_prep.shards.shard import UNREADABLE, CodeTally, ShardRecord, ShardTask, write_shard
 from data_prep.workers import WorkerDiedError, in_parallel
 
@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", choices=list(ENCODINGS), help="of the codes (default: the archive's)")
     about_shards = "at most so many sequences in a tar (default 32: some 20 MB of SEVIR)"
     parser.add_argument("--samples-per-shard", type=positive, default=32, metavar="N", help=about_shards)
+    about_codecs = "; ".join(f"{codec.name}: {codec.what}" for codec in CODECS.values())
+    parser.add_argument(
+        "--codec", choices=list(CODECS), default=DEFAULT, help=f"of the frames (default {DEFAULT}). {about_codecs}"
+    )
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--workers", type=positive, default=cores, metavar="N", help="processes (default: one per core)"
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Plans, writes what is not yet written, and gives an account."""
     options = Options(
         args.format, tuple(args.source), args.split_dates, args.split, args.frames, args.stride, args.crop,
-        args.min_wet, args.max_missing, args.encoding, args.samples_per_shard, args.seed,
+        args.min_wet, args.max_missing, args.encoding, args.samples_per_shard, args.seed, args.codec,
     )  # fmt: skip
     console = Console(highlight=False)
     plan = make_plan(options, args.out, args.strict)
@@ -157,8 +161,8 @@ def _index(plan: Plan, records: list[ShardRecord], left_out: list[LeftOut]) -> S
         frames=plan.frames,
         shape=plan.layout.shape,
         pixel_m=plan.layout.pixel_m,
-        codec="zstd",
-        frames_per_chunk=FRAMES_PER_CHUNK,
+        codec=plan.packing.form,
+        frames_per_chunk=plan.packing.frames_per_chunk,
         splits=splits,
         left_out=count_reasons(left_out),
         plan=plan.hash,

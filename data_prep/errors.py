@@ -32,3 +32,7 @@ class DataError(ExpectedError):
     """Data that was promised (by an index, an archive) turned out missing or damaged past its limit."""
 
     exit_code = 3
+
+
+class SourceError(DataError):
+    """Data that lie elsewhere cannot be reached now: not damage, the same data may be there later."""

@@ -19,7 +19,7 @@ from data_prep.console import Advance, progress
 from data_prep.errors import DataError
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.shards.index import Shard, Shards, Split, idx_path, make_idx, open_shards, read_idx
+from data_prep.shards.index import Shard, Shards, Split, idx_name, make_idx, open_shards, read_idx
 from data_prep.shards.shard import CodeTally, sample_at, tally_of
 
 EXAMPLE = "python -m data_prep verify shards/sevir"
@@ -67,29 +67,28 @@ def _shard_faults(
     if sha256_of(tar) != shard.sha256:
         yield f"{shard.name}: its sha256 is not the one in the index"
     try:
-        if idx_path(tar).read_bytes() != make_idx(tar):
-            yield f"{shard.name}: {idx_path(tar).name} does not fit its headers"
-        places = read_idx(tar, shard)
+        if (shards.folder / idx_name(shard.name)).read_bytes() != make_idx(tar):
+            yield f"{shard.name}: {Path(idx_name(shard.name)).name} does not fit its headers"
+        places = read_idx(shards.source, shard)
     except (OSError, tarfile.TarError, DataError) as error:
         yield f"{shard.name}: cannot be read by its .idx: {error}"
         advance(shard.samples)
         return
-    with open(tar, "rb") as file:
-        for number, key in enumerate(places.keys):
-            advance(1)
-            try:
-                meta, codes_THW = sample_at(file, places, number, shards)
-                member = _membership(split, key, meta)
-            except DataError as error:
-                yield str(error)
-                continue
-            except (KeyError, TypeError, ValueError) as error:
-                yield f"{shard.name}: the JSON of {key} is damaged: {error!r}"
-                continue
-            tally.add(tally_of(codes_THW, shards.index.codes))
-            members.append(member)
-            for fault in _sample_faults(key, meta, codes_THW, shards):
-                yield f"{shard.name}: {key}: {fault}"
+    for number, key in enumerate(places.keys):
+        advance(1)
+        try:
+            meta, codes_THW = sample_at(shards, shard, places, number)
+            member = _membership(split, key, meta)
+        except DataError as error:
+            yield str(error)
+            continue
+        except (KeyError, TypeError, ValueError) as error:
+            yield f"{shard.name}: the JSON of {key} is damaged: {error!r}"
+            continue
+        tally.add(tally_of(codes_THW, shards.index.codes))
+        members.append(member)
+        for fault in _sample_faults(key, meta, codes_THW, shards):
+            yield f"{shard.name}: {key}: {fault}"
 
 
 def _membership(split: str, key: str, meta: dict[str, Any]) -> Membership:

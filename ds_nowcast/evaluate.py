@@ -64,7 +64,7 @@ def evaluate(args: Namespace) -> int:
         scored = evaluation.run(model, advance)
     if scored.bad:
         raise DataError(
-            f"{len(scored.bad)} windows cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.folder}`"
+            f"{len(scored.bad)} windows cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.source.location}`"
         )
     if ranks.first:
         try:
@@ -99,10 +99,10 @@ def _write(out: Path, scored: Scored, model: NowcastModel, card: ModelCard, shar
 def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
     """Raises UserError where these shards are not what the model takes."""
     index = shards.index
-    card.check_kind(str(shards.folder), unit=index.unit, cadence_s=index.cadence_s, pixel_m=index.pixel_m)
+    card.check_kind(shards.source.location, unit=index.unit, cadence_s=index.cadence_s, pixel_m=index.pixel_m)
     if index.encoding != card.encoding:
         raise UserError(
-            f"{shards.folder} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}"
+            f"{shards.source.location} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}"
         )
     window_starts(index.frames, card.data("any"))
     check_size(stride, *index.shape)

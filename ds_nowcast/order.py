@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
-from data_prep.shards.index import open_shards
 from ds_nowcast.config import load_config
 from ds_nowcast.launch import parser
-from ds_nowcast.stream.order import training_order, window_starts
-from ds_nowcast.stream.pipeline import located
-from ds_nowcast.stream.shard_files import ShardFiles
+from ds_nowcast.stream.order import Item, ordered, training_order
+from ds_nowcast.stream.windows import Windows, open_for
 
 EXAMPLE = "python -m ds_nowcast.order --deepspeed_config ds_configs/demo.json --shards demo/shards --steps 100:102 --world-size 2"
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--world-size", type=int, default=1, metavar="W", help="ranks of the training (default 1)")
     options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
+    options.add_argument("--mixing", action="store_true", help="show how many different events meet in a step instead")
     options.add_argument("--json", action="store_true", help="one JSON object per line")
     args = options.parse_args(argv)
     return ends_politely(lambda: run(args))
@@ -51,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     if args.world_size < 1:
         raise UserError(f"--world-size {args.world_size} is not a number of ranks; give 1 or more")
-    for line in samples_of(args.deepspeed_config, args.shards, args.steps, args.world_size, overrides):
+    asked = Asked(args.deepspeed_config, args.shards, args.world_size, overrides)
+    if args.mixing:
+        _show_mixing(asked.mixing(args.steps), asked.batch, args.json)
+        return 0
+    for line in asked.samples(args.steps):
         print(
             json.dumps(line)
             if args.json
@@ -60,25 +65,43 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def samples_of(
-    config: str, shards: str, steps: tuple[int, int], world: int, overrides: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
-    """The samples of steps [A, B), in the order of their positions."""
-    settings, opened = load_config(config, overrides), open_shards(shards)
-    batch, keys = settings.batch(world), settings.nowcast
-    order = training_order(opened, keys.data, keys.seed)
-    starts = window_starts(opened.index.frames, keys.data)
-    positions = range((steps[0] - 1) * batch.total, (steps[1] - 1) * batch.total)
-    for sample in located(positions, order=order, files=ShardFiles(opened, keys.data.split), starts=starts):
-        yield {
-            "step": sample.position // batch.total + 1,
-            "rank": sample.position % world,
-            "position": sample.position,
-            "shard": sample.shard,
-            "key": sample.key,
-            "first": sample.start,
-            "last": sample.start + keys.data.window - 1,
-        }
+class Asked:
+    """The order of samples of a config over some shards."""
+
+    def __init__(self, config: str, shards: str, world: int, overrides: Sequence[str] = ()) -> None:
+        settings = load_config(config, overrides)
+        keys = settings.nowcast
+        opened = open_for(shards, keys.data)
+        self.batch, self._world, self._window = settings.batch(world).total, world, keys.data.window
+        self._order = training_order(opened, keys.data, keys.seed)
+        self._windows = Windows(opened, keys.data.split)
+
+    def _items(self, steps: tuple[int, int]) -> Iterator[tuple[int, Item]]:
+        return ordered(range((steps[0] - 1) * self.batch, (steps[1] - 1) * self.batch), self._order)
+
+    def samples(self, steps: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        """The samples of steps [A, B), in the order of their positions."""
+        for position, item in self._items(steps):
+            yield self._windows.named(position, item).line(self.batch, self._world, self._window)
+
+    def mixing(self, steps: tuple[int, int]) -> Counter[int]:
+        """In how many of the steps [A, B) so many different events meet."""
+        event_of = lru_cache(maxsize=100_000)(lambda shard, sample: self._windows.event(Item(shard, sample, 0)))
+        events: dict[int, set[str]] = {}
+        for position, item in self._items(steps):
+            events.setdefault(position // self.batch, set()).add(event_of(item.shard, item.sample))
+        return Counter(len(met) for met in events.values())
+
+
+def _show_mixing(steps_by_events: Counter[int], batch: int, as_json: bool) -> None:
+    """The distribution, as one JSON object or a bar a line."""
+    if as_json:
+        print(json.dumps({"samples": batch, "steps_by_events": dict(sorted(steps_by_events.items()))}))
+        return
+    print(f"different events among the {batch} samples of a step:")
+    most = max(steps_by_events.values())
+    for events, steps_seen in sorted(steps_by_events.items()):
+        print(f"{events:6d} in {steps_seen} steps {'#' * -(-40 * steps_seen // most)}")
 
 
 if __name__ == "__main__":

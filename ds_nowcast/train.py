@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from data_prep.errors import DataError, ExpectedError, UserError
-from data_prep.shards.index import Shards, open_shards
+from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.engine import Engine
@@ -25,7 +25,8 @@ from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import identity, training_order
-from ds_nowcast.stream.pipeline import CodeStream, batches_that_fit, training_stream
+from ds_nowcast.stream.pipeline import CodeStream, StepCodes, batches_that_fit, padding, training_stream
+from ds_nowcast.stream.windows import Sample, open_for
 from ds_nowcast.training.checkpoints import Checkpoints, finished_tags
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(args: argparse.Namespace) -> int:
     """Runs a training to its end, or to a signal. Returns the exit code; raises ExpectedError."""
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
-    config, shards, run = load_config(args.deepspeed_config, overrides), open_shards(args.shards), RunFolder(args.run)
+    config, run = load_config(args.deepspeed_config, overrides), RunFolder(args.run)
+    shards = open_for(args.shards, config.nowcast.data)
     batch = config.batch(process_group.environment_world())
     check_fits(config, shards, batch)
     run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
@@ -146,7 +148,7 @@ class Training:
         )  # fmt: skip
         # What a resume must know beside the engine's own state; it travels in every checkpoint.
         self.state: dict[str, Any] = {
-            "best": None, "evaluated": 0, "bad_samples": [], "skipped": 0, "skipped_in_a_row": 0,
+            "best": None, "evaluated": 0, "bad_samples": {}, "skipped": 0, "skipped_in_a_row": 0,
         }  # fmt: skip
         self.saved = 0
 
@@ -166,12 +168,14 @@ class Training:
                 if engine.steps >= keys.steps:
                     break
 
-                batch = meters.waiting(lambda: next(stream))
+                batch, failure = meters.waiting(lambda: self.next_of(stream))
                 codes_BTHW, valid = step.prepare(batch)
-                totals = ranks.sum([valid, len(batch.bad), stop.reason is not None])
+                totals = ranks.sum([valid, len(batch.bad), stop.reason is not None, failure is not None])
+                if totals[3]:
+                    self.end_for(failure)
                 if totals[2]:
                     return self.stopped(stop)
-                self.account_for_bad([str(sample) for sample in batch.bad], int(totals[1]))
+                self.account_for_bad(batch.bad, int(totals[1]))
                 result = step.run(batch, codes_BTHW, int(totals[0]))
                 self.count_skipped(result.stepped is None or result.stepped.applied)
                 meters.add(result)
@@ -191,6 +195,20 @@ class Training:
             batch=self.batch.per_rank, rank=self.ranks.rank, world=self.ranks.world, start=self.engine.samples,
             threads=self.keys.data.threads or self.ranks.threads, pinned=self.ranks.device.type == "cuda",
         )  # fmt: skip
+
+    def next_of(self, stream: CodeStream) -> tuple[StepCodes, ExpectedError | None]:
+        """The rank's next samples; or none, and why: what ends one rank alone would leave the others waiting."""
+        try:
+            return next(stream), None
+        except ExpectedError as error:
+            return padding(self.shards, self.keys.data, 1), error
+
+    def end_for(self, failure: ExpectedError | None) -> None:
+        """Saves, and raises DataError on all ranks: some rank's samples cannot be had any more."""
+        reasons = sorted({reason for reason in self.ranks.gather(failure and str(failure)) if reason})
+        if self.engine.steps > self.saved:
+            self.save()
+        raise DataError(f"{'; '.join(reasons)}; saved at step {self.engine.steps}, the same command goes on")
 
     def resume(self) -> None:
         """Goes on from the newest whole checkpoint, if there is one."""
@@ -245,21 +263,24 @@ class Training:
         )
         return STOPPED
 
-    def account_for_bad(self, names: list[str], count: int) -> None:
-        """Names unreadable samples. Raises DataError on all ranks past data.max_bad_samples. count: of all ranks."""
+    def account_for_bad(self, samples: list[Sample], count: int) -> None:
+        """Names samples that cannot be read, each once however often it is met. count: of all ranks.
+
+        Raises DataError on all ranks past data.max_bad_samples.
+        """
         if not count:
             return
-        everywhere = [name for part in self.ranks.gather(names) for name in part]
-        for name in everywhere:
-            self.display.warn(f"unreadable sample counts as all missing: {name}")
-        self.state["bad_samples"] = sorted(
-            {*self.state["bad_samples"], *everywhere}
-        )  # each counts once, however often seen
-        if len(self.state["bad_samples"]) > self.keys.data.max_bad_samples:
+        known: dict[str, str] = self.state["bad_samples"]
+        everywhere = sorted(sample for part in self.ranks.gather(samples) for sample in part)
+        for sample in everywhere:
+            if (name := f"{sample.shard} {sample.key}") not in known:
+                known[name] = sample.damage
+                self.display.warn(f"unreadable sample counts as all missing: {sample}")
+        if len(known) > self.keys.data.max_bad_samples:
             raise DataError(
-                f"{len(self.state['bad_samples'])} unreadable samples are more than "
-                f"nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
-                f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.folder}` and copy or build the shard again"
+                f"{len(known)} unreadable samples are more than nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
+                f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.source.location}` and copy or build the "
+                "shard again"
             )
 
     def count_skipped(self, applied: bool) -> None:

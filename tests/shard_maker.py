@@ -18,18 +18,24 @@ from data_prep.encoding import ENCODINGS
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
 from data_prep.shards.index import Shard, ShardsIndex, Split, code_histogram, make_idx
-from data_prep.shards.samples import FRAMES_MEMBER, FRAMES_PER_CHUNK, META_MEMBER, pack
+from data_prep.shards.samples import META_MEMBER, Packing
 from data_prep.shards.shard import tally_of
 
 PROJ = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
 Codes = NDArray[np.uint8]
+FRAMES_PER_CHUNK = 4
 
 
 def make_shards(
-    folder: Path, splits: Mapping[str, Sequence[Codes]], per_shard: int = 4, encoding: str = "vil255"
+    folder: Path,
+    splits: Mapping[str, Sequence[Codes]],
+    per_shard: int = 4,
+    encoding: str = "vil255",
+    codec: str = "lz4",
 ) -> Path:
     """Shards of sequences (T, H, W) of codes, `per_shard` in a tar; the sample's key is its split and number."""
     codes = next(iter(splits.values()))[0]
+    packing = Packing(codec, codes.shape, codes.dtype, FRAMES_PER_CHUNK)
     index = ShardsIndex(
         format_version=1,
         archive="made",
@@ -39,9 +45,11 @@ def make_shards(
         frames=codes.shape[0],
         shape=codes.shape[1:],
         pixel_m=(1000.0, 1000.0),
-        codec="zstd",
+        codec=packing.form,
         frames_per_chunk=FRAMES_PER_CHUNK,
-        splits={name: _split(folder, name, sequences, per_shard, encoding) for name, sequences in splits.items()},
+        splits={
+            name: _split(folder, name, sequences, per_shard, encoding, packing) for name, sequences in splits.items()
+        },
         left_out={},
         plan="0" * 64,
     )
@@ -49,13 +57,15 @@ def make_shards(
     return folder
 
 
-def _split(folder: Path, name: str, sequences: Sequence[Codes], per_shard: int, encoding: str) -> Split:
+def _split(
+    folder: Path, name: str, sequences: Sequence[Codes], per_shard: int, encoding: str, packing: Packing
+) -> Split:
     (folder / name).mkdir(parents=True)
     shards = []
     for number, start in enumerate(range(0, len(sequences), per_shard)):
         tar = folder / name / f"{name}-{number:06d}.tar"
         members = {f"{name}{start + i:04d}": codes for i, codes in enumerate(sequences[start : start + per_shard])}
-        tar.write_bytes(tar_of(members))
+        tar.write_bytes(tar_of(members, packing))
         tar.with_suffix(".idx").write_bytes(make_idx(tar))
         shards.append(
             Shard(name=f"{name}/{tar.name}", samples=len(members), bytes=tar.stat().st_size, sha256=sha256_of(tar))
@@ -71,19 +81,22 @@ def _split(folder: Path, name: str, sequences: Sequence[Codes], per_shard: int, 
     )
 
 
-def tar_of(samples: Mapping[str, Codes]) -> bytes:
+def tar_of(samples: Mapping[str, Codes], packing: Packing) -> bytes:
     """A shard's bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for key, codes in samples.items():
-            for ext, content in ((FRAMES_MEMBER, pack(codes)), (META_MEMBER, json.dumps(meta_of(key, codes)).encode())):
+            for ext, content in (
+                (packing.member, packing.pack(codes)),
+                (META_MEMBER, json.dumps(meta_of(key, codes, packing)).encode()),
+            ):
                 info = tarfile.TarInfo(f"{key}.{ext}")
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def meta_of(key: str, codes: Codes) -> dict[str, Any]:
+def meta_of(key: str, codes: Codes, packing: Packing) -> dict[str, Any]:
     """The sample's JSON; each key is an event of its own day."""
     day = int(hashlib.sha256(key.encode()).hexdigest()[:4], 16)
     first = datetime(2019, 1, 1, tzinfo=UTC) + timedelta(days=day)
@@ -92,7 +105,7 @@ def meta_of(key: str, codes: Codes) -> dict[str, Any]:
     frames = {
         "shape": list(codes.shape),
         "dtype": str(codes.dtype),
-        "codec": "zstd",
+        "codec": packing.form,
         "frames_per_chunk": FRAMES_PER_CHUNK,
     }
     return {"key": key, "event": key, "times": times, "grid": grid.to_dict(), "frames": frames}

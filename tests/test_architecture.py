@@ -19,7 +19,9 @@ DOORS = {
     "h5py": {"data_prep/readers/hdf5.py", "data_prep/simulate.py"},
     "netCDF4": {"ds_nowcast/forecasting/netcdf.py"},
     "pyproj": {"data_prep/projection.py"},
-    "zstandard": {"data_prep/shards/samples.py"},
+    "zstandard": {"data_prep/shards/codecs.py"},
+    "lz4": {"data_prep/shards/codecs.py"},
+    "cramjam": {"data_prep/shards/codecs.py"},
     "safetensors": {"ds_nowcast/exported.py"},
 }
 LAZY = {"webdataset", "matplotlib", "PIL", "h5py", "netCDF4", "pyproj"}  # extras, or slow: imported when used

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
-from data_prep.shards.index import INDEX_NAME, ShardsIndex, idx_path, open_shards
+from data_prep.shards.index import INDEX_NAME, ShardsIndex, idx_name, open_shards
 from data_prep.shards.shard import ShardRecord, ShardTask
 
 BUILD_NAME = ".build"
@@ -51,7 +51,9 @@ class BuildFolder:
         if record.shard is None:
             return record
         tar = self.out / task.name
-        whole = tar.is_file() and tar.stat().st_size == record.shard.bytes and idx_path(tar).is_file()
+        whole = (
+            tar.is_file() and tar.stat().st_size == record.shard.bytes and (self.out / idx_name(task.name)).is_file()
+        )
         return record if whole else None
 
     def record(self, task: ShardTask, record: ShardRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.hashing import permutation
 from data_prep.readers import READERS, LeftOut, Reader, Recording, Scan, reader_named
+from data_prep.shards.codecs import DEFAULT
 from data_prep.shards.index import FORMAT_VERSION
-from data_prep.shards.samples import FRAMES_PER_CHUNK, LEVEL
+from data_prep.shards.samples import Packing, frames_per_chunk
 from data_prep.shards.shard import UNREADABLE, ShardTask
 
 
@@ -40,6 +42,7 @@ class Options:
     encoding: str | None
     samples_per_shard: int
     seed: int
+    codec: str = DEFAULT
 
     @property
     def archive(self) -> str:
@@ -57,6 +60,7 @@ class Plan:
     cadence_s: int
     frames: int
     layout: Layout
+    packing: Packing
     hash: str  # of the options and the archive's listing
     tasks: list[ShardTask]
     left_out: list[LeftOut]
@@ -64,8 +68,7 @@ class Plan:
     @property
     def raw_bytes_per_sequence(self) -> int:
         """Size of a sequence's codes before they are compressed."""
-        rows, columns = self.layout.shape
-        return self.frames * rows * columns * encoding_named(self.layout.encoding).dtype.itemsize
+        return self.frames * self.packing.frame_bytes
 
 
 def make_plan(options: Options, out: Path, strict: bool) -> Plan:
@@ -92,9 +95,10 @@ def make_plan(options: Options, out: Path, strict: bool) -> Plan:
     if not sequences:
         raise UserError(nothing_left(options.archive, left_out))
     layout = usual_layout(reader, recordings, sequences, options.crop, encoding)
+    packing = _packing(options.codec, found.frames, layout)
     tasks = [
         ShardTask(
-            out, split, number, READERS[options.format], part, _needed(part, recordings), layout,
+            out, split, number, READERS[options.format], part, _needed(part, recordings), layout, packing,
             1.0 if options.max_missing is None else options.max_missing, options.min_wet, strict,
         )
         for split, in_split in splits.items()
@@ -102,7 +106,13 @@ def make_plan(options: Options, out: Path, strict: bool) -> Plan:
     ]  # fmt: skip
     digest = _hash(options, encoding, found.frames, reader, recordings)
     about = options.format, options.archive, reader.unit, reader.cadence_s
-    return Plan(*about, found.frames, layout, digest, tasks, left_out)
+    return Plan(*about, found.frames, layout, packing, digest, tasks, left_out)
+
+
+def _packing(codec: str, frames: int, layout: Layout) -> Packing:
+    dtype = encoding_named(layout.encoding).dtype
+    frame_bytes = math.prod(layout.shape) * dtype.itemsize
+    return Packing(codec, (frames, *layout.shape), dtype, frames_per_chunk(frame_bytes))
 
 
 def _complete(recordings: list[Recording], options: Options) -> tuple[list[Recording], list[LeftOut]]:
@@ -173,7 +183,7 @@ def _hash(options: Options, encoding: str, frames: int, reader: Reader, recordin
         "split": [options.split, options.split_dates or reader.split_dates],
         "sequences": [options.format, frames, options.stride or frames, options.crop, encoding],
         "limits": [options.min_wet, options.max_missing],
-        "shards": [options.samples_per_shard, options.seed, FORMAT_VERSION, FRAMES_PER_CHUNK, LEVEL],
+        "shards": [options.samples_per_shard, options.seed, FORMAT_VERSION, options.codec],
     }
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     sizes: dict[Path, int] = {}  # a file that was mended has another

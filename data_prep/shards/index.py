@@ -6,35 +6,44 @@ version and the number of samples, then a line per sample with `<ext> <offset> <
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tarfile
-from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import DataError, UserError
 from data_prep.files import is_inside
+from data_prep.shards.codecs import CODECS
+from data_prep.shards.samples import Packing
+from data_prep.shards.sources import Source, SourceOptions, open_source
 
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 _IDX_VERSION = "v1.2"
 
 
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(**_STRICT, frozen=True)
 
 
-class Shard(_Model):
-    """One tar of a split."""
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Shard:
+    """One tar of a split. There may be a hundred thousand, so it is small: with slots a third of a model."""
 
     name: str = Field(description="path relative to the shards folder, such as train/train-000000.tar")
-    samples: Annotated[int, Field(gt=0)]
-    bytes: Annotated[int, Field(gt=0)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    samples: int = Field(gt=0)
+    bytes: int = Field(gt=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class Split(_Model):
@@ -64,7 +73,7 @@ class ShardsIndex(_Model):
     frames: Annotated[int, Field(gt=0)] = Field(description="frames per sequence")
     shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(description="rows, columns")
     pixel_m: tuple[float, float]
-    codec: str = Field(description="how frames are compressed: zstd")
+    codec: str = Field(description="how frames are compressed: lz4 or zstd")
     frames_per_chunk: Annotated[int, Field(gt=0)]
     splits: dict[str, Split]
     left_out: dict[str, int] = Field(description="how many sequences or files were left out, by reason")
@@ -75,20 +84,32 @@ class ShardsIndex(_Model):
         """The encoding of the shards' codes."""
         return ENCODINGS[self.encoding]
 
+    @cached_property
+    def packing(self) -> Packing:
+        """How its sequences are stored."""
+        return Packing(self.codec, (self.frames, *self.shape), self.codes.dtype, self.frames_per_chunk)
 
-@dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True)
 class Shards:
     """An opened shards folder."""
 
-    folder: Path
+    source: Source  # where its files are read from
     index: ShardsIndex
     hash: str  # sha256 of index.json: part of a run's identity
+
+    @property
+    def folder(self) -> Path:
+        """Of shards on a disk. Raises UserError where they lie elsewhere."""
+        if not self.source.local:
+            raise UserError(f"{self.source.location} is not a folder on a disk; copy the shards, then give that folder")
+        return Path(self.source.location)
 
     def split(self, name: str) -> Split:
         """The split of that name. Raises UserError naming those there are."""
         if name not in self.index.splits:
             there = ", ".join(self.index.splits)
-            raise UserError(f"{self.folder} has no split {name!r}; it has {there}")
+            raise UserError(f"{self.source.location} has no split {name!r}; it has {there}")
         return self.index.splits[name]
 
     @property
@@ -96,51 +117,74 @@ class Shards:
         """Frames, rows and columns of every sequence."""
         return (self.index.frames, *self.index.shape)
 
+    @property
+    def packing(self) -> Packing:
+        """How its sequences are stored."""
+        return self.index.packing
 
-def open_shards(folder: Path | str) -> Shards:
-    """Reads and checks `index.json`, and that the shards are there in the size it says.
 
-    Raises UserError when there is no index or it is damaged, DataError when a shard is missing or of another size.
+def open_shards(location: Path | str, options: SourceOptions | None = None, *, whole: bool = True) -> Shards:
+    """Reads and checks `index.json` of a folder or URL.
+
+    whole: a local shard that is missing or of another size is an error at once; else whoever reads it finds out, as
+    for shards that lie elsewhere. Raises UserError when there is no index or it is damaged, DataError for a shard.
     """
-    folder = Path(folder)
-    path = folder / INDEX_NAME
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give one that `python -m data_prep build --out` made")
-    if not path.is_file():
+    source = open_source(location, options or SourceOptions())
+    where = f"{source.location}/{INDEX_NAME}"
+    if source.local and not Path(source.location).is_dir():
+        raise UserError(f"{source.location} is not a folder; give one that `python -m data_prep build --out` made")
+    try:
+        content = source.read_all(INDEX_NAME)
+    except FileNotFoundError:
         raise UserError(
-            f"{folder} has no {INDEX_NAME}; build it with `python -m data_prep build`, or run an interrupted build again"
-        )
-    content = path.read_bytes()
+            f"{source.location} has no {INDEX_NAME}; build it with `python -m data_prep build`, or run an interrupted build again"
+        ) from None
     try:
         index = ShardsIndex.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path} is damaged: {where}: {first['msg']}; build the folder anew") from None
-    _check(folder, index)
-    return Shards(folder, index, hashlib.sha256(content).hexdigest())
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{where} is damaged: {place}: {first['msg']}; build the folder anew") from None
+    _check(where, index)
+    shards = Shards(source, index, hashlib.sha256(content).hexdigest())
+    if whole and source.local:
+        for shard in (shard for split in index.splits.values() for shard in split.shards):
+            check_size(source, shard)
+    return shards
 
 
-def _check(folder: Path, index: ShardsIndex) -> None:
-    path = folder / INDEX_NAME
+def _check(where: str, index: ShardsIndex) -> None:
     if index.format_version != FORMAT_VERSION:
         raise UserError(
-            f"{path} has format version {index.format_version}, this program reads {FORMAT_VERSION}; build the folder anew"
+            f"{where} has format version {index.format_version}, this program reads {FORMAT_VERSION}; build the folder anew"
         )
     if index.encoding not in ENCODINGS or index.unit not in ENCODINGS[index.encoding].units:
         raise UserError(
-            f"{path} names encoding {index.encoding!r} in {index.unit!r}; known are {', '.join(ENCODINGS)}; build the folder anew"
+            f"{where} names encoding {index.encoding!r} in {index.unit!r}; known are {', '.join(ENCODINGS)}; build the folder anew"
         )
-    for shard in (shard for split in index.splits.values() for shard in split.shards):
-        if not is_inside(shard.name):
-            raise UserError(f"{path} names a shard outside the folder: {shard.name!r}; build the folder anew")
-        tar = folder / shard.name
-        size = tar.stat().st_size if tar.is_file() else None
-        if size != shard.bytes:
-            there = "is missing" if size is None else f"has {size} bytes"
-            raise DataError(
-                f"shard {tar} {there}, {INDEX_NAME} says {shard.bytes}; copy it again or build the folder anew"
-            )
+    if index.codec not in CODECS:
+        raise UserError(f"{where} names codec {index.codec!r}; known are {', '.join(CODECS)}; build the folder anew")
+    for split in index.splits.values():
+        if not split.shards:
+            raise UserError(f"{where} has a split without shards; build the folder anew")
+        for shard in split.shards:
+            if not is_inside(shard.name):
+                raise UserError(f"{where} names a shard outside the folder: {shard.name!r}; build the folder anew")
+
+
+def check_size(source: Source, shard: Shard) -> None:
+    """Raises DataError where a shard is missing or has another size than the index says."""
+    try:
+        size = source.size(shard.name)
+    except FileNotFoundError:
+        there = "is missing"
+    else:
+        if size is None or size == shard.bytes:
+            return
+        there = f"has {size} bytes"
+    raise DataError(
+        f"shard {source.location}/{shard.name} {there}, {INDEX_NAME} says {shard.bytes}; copy it again or build the folder anew"
+    )
 
 
 class Member(NamedTuple):
@@ -151,15 +195,15 @@ class Member(NamedTuple):
 
 
 class ShardMembers(NamedTuple):
-    """Keys of a shard's samples in tar order, and per extension the members' places."""
+    """Keys of a shard's samples in tar order, and per extension the members' places; None where a sample has none."""
 
     keys: list[str]
-    members: dict[str, list[Member]]
+    members: dict[str, list[Member | None]]
 
 
-def idx_path(tar: Path) -> Path:
-    """The `.idx` beside a tar."""
-    return tar.with_suffix(".idx")
+def idx_name(tar: str) -> str:
+    """The name of the `.idx` beside a tar."""
+    return f"{tar.removesuffix('.tar')}.idx"
 
 
 def make_idx(tar: Path) -> bytes:
@@ -173,13 +217,13 @@ def make_idx(tar: Path) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def read_idx(tar: Path, shard: Shard) -> ShardMembers:
-    """Reads the `.idx` beside `tar`. Raises DataError when it is missing, damaged, or points outside the tar."""
-    path = idx_path(tar)
+def read_idx(source: Source, shard: Shard) -> ShardMembers:
+    """Reads the `.idx` beside a shard. Raises DataError when it is missing, damaged, or points outside the tar."""
+    name = idx_name(shard.name)
     try:
-        return _parse_idx(path.read_text("utf-8"), shard)
+        return _parse_idx(source.read_all(name).decode(), shard)
     except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{path} cannot be used ({error}); build the folder anew") from None
+        raise DataError(f"{source.location}/{name} cannot be used ({error}); build the folder anew") from None
 
 
 def _parse_idx(text: str, shard: Shard) -> ShardMembers:
@@ -189,17 +233,15 @@ def _parse_idx(text: str, shard: Shard) -> ShardMembers:
     if len(lines) != shard.samples:
         raise ValueError(f"{len(lines)} lines for {shard.samples} samples")
     keys: list[str] = []
-    members: dict[str, list[Member]] = {}
-    for line in lines:
+    members: dict[str, list[Member | None]] = {}
+    for number, line in enumerate(lines):
         words = line.split(" ")
-        keys.append(Path(words[3]).name.partition(".")[0])
+        keys.append(PurePosixPath(words[3]).name.partition(".")[0])
         for ext, offset, size in zip(words[0::4], words[1::4], words[2::4], strict=True):
             member = Member(int(offset), int(size))
             if member.offset < 0 or member.size < 0 or member.offset + member.size > shard.bytes:
                 raise ValueError(f"{keys[-1]}.{ext} lies outside the tar")
-            members.setdefault(ext, []).append(member)
-    if any(len(places) != len(keys) for places in members.values()):
-        raise ValueError("samples differ in their members")
+            members.setdefault(ext, [None] * len(lines))[number] = member
     return ShardMembers(keys, members)
 
 

@@ -1,105 +1,148 @@
 """One tar sample: a sequence of code frames, compressed in chunks, and a JSON that says what it is.
 
-`<key>.frames.zst` is in the seekable format of the zstd project (contrib/seekable_format, version 0.1.0): independent
-zstd frames, then a skippable frame with their sizes. Any zstd decoder reads the whole; `unpack` reads a part.
+`<key>.frames.lz4` (or `.zst`) is chunks of a few frames laid end to end, then a table of their sizes. The table is that
+of the zstd project's seekable format (contrib/seekable_format, version 0.1.0), in a skippable frame, which LZ4's format
+shares: any lz4 or zstd tool reads the whole, `Packing` reads a part.
 """
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from threading import local
 from typing import Any
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-FRAMES_MEMBER, META_MEMBER = "frames.zst", "json"
-FRAMES_PER_CHUNK = 4  # a window of 25 at 0, 12 or 24 touches 28 frames at most
-LEVEL = 3
+from data_prep.shards.codecs import Codec, codec_named
+
+META_MEMBER = "json"
+_CHUNK_BYTES, _CHUNK_FRAMES = 2**17, 4  # at most so many frames, so that a window of 25 decodes 28 at most
 _SKIPPABLE_MAGIC, _SEEKABLE_MAGIC = 0x184D2A5E, 0x8F92EAB1
 _FOOTER = struct.Struct("<IBI")  # number of chunks, descriptor, magic
 _HEAD, _ENTRY = struct.Struct("<II"), np.dtype([("compressed", "<u4"), ("raw", "<u4")])
-_of_thread = local()  # its decompressor and its scratch memory
+_of_thread = local()  # its scratch memory
 
 
-def pack(codes_THW: NDArray[Any], frames_per_chunk: int = FRAMES_PER_CHUNK, level: int = LEVEL) -> bytes:
-    """Codes (T, H, W) as bytes, chunks of `frames_per_chunk` frames, each with a checksum of its content."""
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
-    parts, table = [], []
-    for start in range(0, len(codes_THW), frames_per_chunk):
-        raw = np.ascontiguousarray(codes_THW[start : start + frames_per_chunk]).tobytes()
-        parts.append(compressor.compress(raw))
-        table.append((len(parts[-1]), len(raw)))
-    entries = np.array(table, _ENTRY).tobytes()
-    footer = _FOOTER.pack(len(table), 0, _SEEKABLE_MAGIC)
-    return b"".join(parts) + _HEAD.pack(_SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer
+def frames_per_chunk(frame_bytes: int) -> int:
+    """How many frames a chunk holds: large images one, for a part then costs no more than its own frames."""
+    return min(max(_CHUNK_BYTES // frame_bytes, 1), _CHUNK_FRAMES)
 
 
-def unpack(
-    blob: bytes,
-    shape_THW: tuple[int, int, int],
-    start: int,
-    out_tHW: NDArray[Any],
-    frames_per_chunk: int = FRAMES_PER_CHUNK,
-) -> None:
-    """Decodes frames [start, start + len(out_tHW)) of a member in memory; else as `unpack_from`."""
-    whole = memoryview(blob)
-    unpack_from(
-        lambda offset, size: whole[offset : offset + size], len(blob), shape_THW, start, out_tHW, frames_per_chunk
-    )
+@dataclass(frozen=True)
+class Packing:
+    """How the sequences of a shards folder are stored. codec: its name."""
 
+    codec: str
+    shape_THW: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    frames_per_chunk: int
 
-def unpack_from(
-    read: Callable[[int, int], memoryview],
-    length: int,
-    shape_THW: tuple[int, int, int],
-    start: int,
-    out_tHW: NDArray[Any],
-    frames_per_chunk: int = FRAMES_PER_CHUNK,
-) -> None:
-    """Decodes frames [start, start + len(out_tHW)) into `out_tHW` (C-contiguous codes); releases the GIL.
+    @cached_property
+    def _codec(self) -> Codec:
+        return codec_named(self.codec)
 
-    `read(offset, size)` gives bytes of the member of `length` bytes, which need to last until it is called again; it is
-    asked for the seek table and then, at once, for the chunks of those frames alone.
-    Raises ValueError when the member is not `shape_THW` codes of out's dtype in such chunks, or a checksum fails; then
-    `out_tHW` may hold anything.
-    """
-    frames, rows, columns = shape_THW
-    stop = start + len(out_tHW)
-    assert 0 <= start < stop <= frames and out_tHW.flags.c_contiguous and out_tHW.shape[1:] == (rows, columns)
-    frame_bytes = rows * columns * out_tHW.itemsize
-    ends = _chunk_ends(read, length, frames, frames_per_chunk, frame_bytes)
-    chunks = range(start // frames_per_chunk, -(-stop // frames_per_chunk))
-    base = ends[chunks.start]
-    packed = read(base, ends[chunks.stop] - base)
-    out = memoryview(out_tHW.reshape(-1).view(np.uint8).data)
-    for chunk in chunks:
-        part = packed[ends[chunk] - base : ends[chunk + 1] - base]
-        first, last = chunk * frames_per_chunk, min(frames, (chunk + 1) * frames_per_chunk)
+    @property
+    def form(self) -> str:
+        """What the index calls the codec: packers of one form are read alike."""
+        return self._codec.form
+
+    @property
+    def member(self) -> str:
+        """The extension of a sample's frames in a tar."""
+        return self._codec.member
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Of one frame of codes."""
+        return math.prod(self.shape_THW[1:]) * self.dtype.itemsize
+
+    @cached_property
+    def chunks(self) -> int:
+        """Of one sequence."""
+        return -(-self.shape_THW[0] // self.frames_per_chunk)
+
+    @cached_property
+    def table_bytes(self) -> int:
+        """How many bytes at the end of a member `ends` needs."""
+        return self.chunks * _ENTRY.itemsize + _FOOTER.size
+
+    def pack(self, codes_THW: NDArray[Any]) -> bytes:
+        """A sequence as the bytes of its member."""
+        parts, table = [], []
+        for start in range(0, len(codes_THW), self.frames_per_chunk):
+            raw = np.ascontiguousarray(codes_THW[start : start + self.frames_per_chunk]).tobytes()
+            parts.append(self._codec.compress(raw))
+            table.append((len(parts[-1]), len(raw)))
+        entries = np.array(table, _ENTRY).tobytes()
+        footer = _FOOTER.pack(len(table), 0, _SEEKABLE_MAGIC)
+        return b"".join(parts) + _HEAD.pack(_SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer
+
+    def ends(self, tail: memoryview | bytes, length: int) -> list[int]:
+        """[0, end of chunk 0, end of chunk 1, ...] from the last `table_bytes` of a member of `length` bytes.
+
+        Raises ValueError where it is not a table of such chunks, or does not fit the length.
+        """
+        if length < self.table_bytes + _HEAD.size or len(tail) != self.table_bytes:
+            raise ValueError(f"{length} bytes are too few for {self.chunks} chunks")
+        if _FOOTER.unpack(tail[-_FOOTER.size :]) != (self.chunks, 0, _SEEKABLE_MAGIC):
+            raise ValueError(f"no seek table of {self.chunks} chunks at the end")
+        table = np.frombuffer(tail, _ENTRY, self.chunks)
+        if not np.array_equal(table["raw"], self._raw_sizes):
+            raise ValueError(f"chunks do not hold {self.shape_THW[0]} frames of {self.frame_bytes} bytes")
+        ends = [0, *accumulate(table["compressed"].tolist())]
+        if ends[-1] + _HEAD.size + self.table_bytes != length:
+            raise ValueError("the seek table does not match the bytes before it")
+        return ends
+
+    @cached_property
+    def _raw_sizes(self) -> NDArray[np.int64]:
+        starts = np.arange(0, self.shape_THW[0], self.frames_per_chunk)
+        return np.minimum(self.frames_per_chunk, self.shape_THW[0] - starts) * self.frame_bytes
+
+    def chunks_of(self, start: int, stop: int) -> range:
+        """The chunks that hold frames [start, stop)."""
+        return range(start // self.frames_per_chunk, -(-stop // self.frames_per_chunk))
+
+    def decode(self, packed: memoryview, ends: list[int], start: int, out_tHW: NDArray[Any]) -> None:
+        """Decodes frames [start, start + len(out_tHW)) into `out_tHW` (C-contiguous); releases the GIL.
+
+        packed: the bytes of `chunks_of` those frames. Raises ValueError where they are damaged; then `out_tHW` may hold
+        anything.
+        """
+        stop, per_chunk, size = start + len(out_tHW), self.frames_per_chunk, self.frame_bytes
+        assert 0 <= start < stop <= self.shape_THW[0] and out_tHW.shape[1:] == self.shape_THW[1:]
+        assert out_tHW.flags.c_contiguous and out_tHW.dtype == self.dtype
+        out, chunks = memoryview(out_tHW.reshape(-1).view(np.uint8).data), self.chunks_of(start, stop)
+        base = ends[chunks.start]
+        whole = range(-(-start // per_chunk), stop // per_chunk if stop < self.shape_THW[0] else self.chunks)
+        if whole:  # chunks that are wanted whole go straight to their place, in one call
+            first, last = whole[0] * per_chunk, min((whole[-1] + 1) * per_chunk, self.shape_THW[0])
+            span = packed[ends[whole[0]] - base : ends[whole[-1] + 1] - base]
+            self._codec.decompress(span, out[(first - start) * size : (last - start) * size])
+        for chunk in chunks:
+            if chunk not in whole:
+                self._decode_part(packed[ends[chunk] - base : ends[chunk + 1] - base], chunk, start, stop, out)
+
+    def _decode_part(self, packed: memoryview, chunk: int, start: int, stop: int, out: memoryview) -> None:
+        """The wanted frames of one chunk: its checksum covers all, so the whole is decoded aside."""
+        size, first = self.frame_bytes, chunk * self.frames_per_chunk
+        last = min(self.shape_THW[0], first + self.frames_per_chunk)
         begin, end = max(start, first), min(stop, last)
-        piece = out[(begin - start) * frame_bytes : (end - start) * frame_bytes]
-        if (begin, end) == (first, last):
-            _decompress(part, piece)
-        else:  # the checksum covers the whole chunk, so the whole is decoded
-            whole = _scratch((last - first) * frame_bytes)
-            _decompress(part, whole)
-            piece[:] = whole[(begin - first) * frame_bytes : (end - first) * frame_bytes]
+        whole = _scratch((last - first) * size)
+        self._codec.decompress(packed, whole)
+        out[(begin - start) * size : (end - start) * size] = whole[(begin - first) * size : (end - first) * size]
 
-
-def _decompress(chunk: memoryview, out: memoryview) -> None:
-    """Fills `out`, without a copy in between. Raises ValueError when the chunk does not fill just that, or is damaged."""
-    if not hasattr(_of_thread, "zstd"):
-        _of_thread.zstd = zstandard.ZstdDecompressor()  # not thread-safe: one per thread
-    try:
-        if zstandard.frame_content_size(chunk) != len(out):
-            raise ValueError("a chunk is not of the size that its shape needs")
-        if _of_thread.zstd.stream_reader(chunk).readinto(out) != len(out):
-            raise ValueError("damaged chunk (it ends too early)")
-    except zstandard.ZstdError as error:
-        raise ValueError(f"damaged chunk ({error})") from None
+    def unpack(self, blob: bytes | memoryview, start: int, out_tHW: NDArray[Any]) -> None:
+        """Decodes frames [start, start + len(out_tHW)) of a member in memory. Raises ValueError where it is damaged."""
+        whole = memoryview(blob)
+        ends = self.ends(whole[-self.table_bytes :], len(whole))
+        chunks = self.chunks_of(start, start + len(out_tHW))
+        self.decode(whole[ends[chunks.start] : ends[chunks.stop]], ends, start, out_tHW)
 
 
 def _scratch(size: int) -> memoryview:
@@ -108,29 +151,3 @@ def _scratch(size: int) -> memoryview:
         _of_thread.scratch = memoryview(bytearray(size))
     scratch: memoryview = _of_thread.scratch
     return scratch[:size]
-
-
-@lru_cache(maxsize=8)
-def _expected_raw(frames: int, frames_per_chunk: int, frame_bytes: int) -> NDArray[np.int64]:
-    starts = np.arange(0, frames, frames_per_chunk)
-    return np.minimum(frames_per_chunk, frames - starts) * frame_bytes
-
-
-def _chunk_ends(
-    read: Callable[[int, int], memoryview], length: int, frames: int, frames_per_chunk: int, frame_bytes: int
-) -> list[int]:
-    """[0, end of chunk 0, end of chunk 1, ...] from the seek table; ValueError when it is not one of such frames."""
-    count = -(-frames // frames_per_chunk)
-    size = count * _ENTRY.itemsize + _FOOTER.size
-    if length < size + _HEAD.size:
-        raise ValueError(f"{length} bytes are too few for {count} chunks")
-    tail = read(length - size, size)
-    if _FOOTER.unpack(tail[-_FOOTER.size :]) != (count, 0, _SEEKABLE_MAGIC):
-        raise ValueError(f"no seek table of {count} chunks at the end")
-    table = np.frombuffer(tail, _ENTRY, count)
-    ends = [0, *np.cumsum(table["compressed"], dtype=np.int64).tolist()]
-    if not np.array_equal(table["raw"], _expected_raw(frames, frames_per_chunk, frame_bytes)):
-        raise ValueError(f"chunks do not hold {frames} frames of {frame_bytes} bytes")
-    if ends[-1] + _HEAD.size + size != length:
-        raise ValueError("the seek table does not match the bytes before it")
-    return ends

@@ -2,11 +2,12 @@
 
 Any tar tool reads a shard, and so does plain webdataset:
 
-    decoder = zstandard.ZstdDecompressor()
     for sample in webdataset.WebDataset("shards/sevir/train/train-000000.tar", shardshuffle=False):
         meta = json.loads(sample["json"])
-        raw = decoder.stream_reader(sample["frames.zst"], read_across_frames=True).read()
+        raw = lz4.frame.open(io.BytesIO(sample["frames.lz4"])).read()
         codes_THW = numpy.frombuffer(raw, meta["frames"]["dtype"]).reshape(meta["frames"]["shape"])
+
+(or `raw = zstandard.ZstdDecompressor().stream_reader(sample["frames.zst"], read_across_frames=True).read()`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,8 @@ from data_prep.errors import DataError, RadarFileError
 from data_prep.files import sha256_of, write_atomically
 from data_prep.frames import Grid
 from data_prep.readers import Reader, Recording
-from data_prep.shards.index import Shard, ShardMembers, Shards, code_histogram, idx_path, make_idx, read_idx
-from data_prep.shards.samples import FRAMES_MEMBER, FRAMES_PER_CHUNK, META_MEMBER, pack, unpack
+from data_prep.shards.index import Shard, ShardMembers, Shards, code_histogram, idx_name, make_idx, read_idx
+from data_prep.shards.samples import META_MEMBER, Packing
 
 UNREADABLE = "unreadable"
 
@@ -42,6 +43,7 @@ class ShardTask:
     """Everything a worker needs to write one shard.
 
     folder: the shards folder. reader: module of the reader. recordings: those that the sequences' frames name.
+    packing: how sequences are compressed.
     max_missing: largest share of pixels without data. min_wet: smallest share of wet pixels among those with data.
     strict: an unreadable recording is an error, not left out.
     """
@@ -53,6 +55,7 @@ class ShardTask:
     sequences: tuple[Sequence, ...]
     recordings: dict[int, Recording]
     layout: Layout
+    packing: Packing
     max_missing: float
     min_wet: float
     strict: bool
@@ -122,7 +125,7 @@ def write_shard(task: ShardTask) -> ShardRecord:
     try:
         samples = _write_samples(aside, task, record)
         if samples:
-            write_atomically(idx_path(tar), make_idx(aside))
+            write_atomically(task.folder / idx_name(task.name), make_idx(aside))
             size, digest = aside.stat().st_size, sha256_of(aside)
             os.replace(aside, tar)
             record.shard = Shard(name=task.name, samples=samples, bytes=size, sha256=digest)
@@ -174,8 +177,8 @@ def _sample(reader: Reader, sequence: Sequence, task: ShardTask, record: ShardRe
     first, last = iso(sequence.times[0]), iso(sequence.times[-1])
     record.first_time = min(record.first_time or first, first)
     record.last_time = max(record.last_time, last)
-    meta = _meta(sequence, task.recordings, grid, codes_THW, tally)
-    return {"__key__": sequence.key, FRAMES_MEMBER: pack(codes_THW), META_MEMBER: meta}
+    meta = _meta(sequence, task, grid, tally)
+    return {"__key__": sequence.key, task.packing.member: task.packing.pack(codes_THW), META_MEMBER: meta}
 
 
 def _why_not(tally: CodeTally, task: ShardTask) -> tuple[str, str] | None:
@@ -188,10 +191,8 @@ def _why_not(tally: CodeTally, task: ShardTask) -> tuple[str, str] | None:
     return None
 
 
-def _meta(
-    sequence: Sequence, recordings: dict[int, Recording], grid: Grid, codes_THW: NDArray[Any], tally: CodeTally
-) -> bytes:
-    sources = [recordings[ref.recording].path.name for ref in sequence.frames]
+def _meta(sequence: Sequence, task: ShardTask, grid: Grid, tally: CodeTally) -> bytes:
+    packing, sources = task.packing, [task.recordings[ref.recording].path.name for ref in sequence.frames]
     meta = {
         "key": sequence.key,
         "event": sequence.event,
@@ -202,10 +203,10 @@ def _meta(
         "wet": tally.wet_share,
         "probability": 1.0,
         "frames": {
-            "shape": list(codes_THW.shape),
-            "dtype": codes_THW.dtype.name,
-            "codec": "zstd",
-            "frames_per_chunk": FRAMES_PER_CHUNK,
+            "shape": list(packing.shape_THW),
+            "dtype": packing.dtype.name,
+            "codec": packing.form,
+            "frames_per_chunk": packing.frames_per_chunk,
         },
     }
     return json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
@@ -218,31 +219,25 @@ def read_sample(shards: Shards, split: str, number: int) -> tuple[dict[str, Any]
     """
     for shard in shards.split(split).shards:
         if number < shard.samples:
-            tar = shards.folder / shard.name
-            members = read_idx(tar, shard)
-            with open(tar, "rb") as file:
-                return sample_at(file, members, number, shards)
+            return sample_at(shards, shard, read_idx(shards.source, shard), number)
         number -= shard.samples
     raise IndexError(f"{split} has no such sample")
 
 
-def sample_at(tar: BinaryIO, members: ShardMembers, number: int, shards: Shards) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The JSON and the codes (T, H, W) of sample `number` of an open shard. Raises DataError where it is damaged."""
+def sample_at(shards: Shards, shard: Shard, members: ShardMembers, number: int) -> tuple[dict[str, Any], NDArray[Any]]:
+    """The JSON and the codes (T, H, W) of sample `number` of a shard. Raises DataError where it is damaged."""
     codes_THW = np.empty(shards.shape_THW, shards.index.codes.dtype)
+
+    def member(ext: str) -> memoryview:
+        if (place := members.members.get(ext, [None] * len(members.keys))[number]) is None:
+            raise ValueError(f"it has no {ext}")
+        return shards.source.read(shard.name, *place)
+
     try:
-        meta = json.loads(_member(tar, members, META_MEMBER, number))
+        meta = json.loads(bytes(member(META_MEMBER)))
         if not isinstance(meta, dict):
             raise ValueError("its JSON is not an object")
-        blob = _member(tar, members, FRAMES_MEMBER, number)
-        unpack(blob, shards.shape_THW, 0, codes_THW, shards.index.frames_per_chunk)
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{tar.name}: sample {members.keys[number]}: {error}") from None
+        shards.packing.unpack(member(shards.packing.member), 0, codes_THW)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shard.name}: sample {members.keys[number]}: {error}") from None
     return meta, codes_THW
-
-
-def _member(tar: BinaryIO, members: ShardMembers, ext: str, number: int) -> bytes:
-    if ext not in members.members:
-        raise ValueError(f"it has no {ext}")
-    offset, size = members.members[ext][number]
-    tar.seek(offset)
-    return tar.read(size)

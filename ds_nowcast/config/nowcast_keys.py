@@ -40,9 +40,13 @@ class DataKeys(Strict):
     input_frames: Count = Field(13, description="frames the model sees")
     output_frames: Count = Field(12, description="frames it predicts (lead times, in steps of the archive's cadence)")
     window_stride: Count = Field(12, description="frames between the starts of a sequence's windows: 0, 12, 24 ...")
+    windows: Literal["all", "one"] = Field(
+        "all",
+        description="windows of a sequence that a training epoch shows: all of these, or one at a frame drawn per epoch",
+    )
     shuffle_shards: Count | None = Field(
         None,
-        description="shards whose samples are shuffled together (G); None shuffles all: needs the whole split near",
+        description="shards whose samples are shuffled together (G); None shuffles all: reads jump over the whole split",
     )
     augment: AugmentOptions = Field(default_factory=lambda: AugmentOptions(), description="random symmetries and crops")
     buffer_mb: Count = Field(512, description="most megabytes of decoded codes held ahead of the step, per rank")
@@ -50,6 +54,15 @@ class DataKeys(Strict):
     max_bad_samples: Annotated[int, Field(ge=0)] = Field(
         0, description="samples that cannot be decoded before the run ends (each counts as all missing), over all ranks"
     )
+    verify_hashes: bool = Field(
+        False, description="compare each shard's sha256 with the index before its first sample is used"
+    )
+    requests: Count = Field(16, description="most reads under way at once per rank, of shards that lie elsewhere")
+    cache_dir: str | None = Field(
+        None, description="folder for shards of sources that give no byte ranges; None takes one below the user's cache"
+    )
+    cache_mb: Count = Field(20_000, description="most megabytes in that folder, over all ranks of a host")
+    allow_pipe: bool = Field(False, description="whether --shards may be pipe:COMMAND, which runs a shell command")
 
     @property
     def window(self) -> int:
@@ -116,6 +129,9 @@ class NowcastKeys(Strict):
     data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
     evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
     checkpoint: CheckpointKeys = Field(default_factory=lambda: CheckpointKeys(), description="saving")
+    log_samples: bool = Field(
+        False, description="write what each step saw to samples/, in the form of `python -m ds_nowcast.order --json`"
+    )
     log_every: Count = Field(10, description="optimizer steps between lines of metrics.jsonl and of the display")
     max_skipped_steps: Count = Field(
         20, description="optimizer steps in a row skipped for overflowing gradients before the run ends"

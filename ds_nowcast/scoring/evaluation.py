@@ -14,7 +14,8 @@ from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.scores import ScoreSums, compute
-from ds_nowcast.stream.pipeline import BadSample, StepCodes, evaluation_stream, padding
+from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
+from ds_nowcast.stream.windows import Sample
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # past (B, T_in, H, W) float32 -> (B, T_out, H, W), model space
 
@@ -27,7 +28,7 @@ class Scored:
     model: dict[str, Any]
     persistence: dict[str, Any]
     errors: dict[int, tuple[float, float]]  # mean squared error of model and persistence by window, for choosing cases
-    bad: list[str]  # samples that could not be read; they count as all missing
+    bad: list[Sample]  # those that could not be read; they count as all missing
 
 
 class Evaluation:
@@ -57,7 +58,7 @@ class Evaluation:
         model = ScoreSums.zero(leads, len(self._labels), device)
         persistence = ScoreSums.zero(leads, len(self._labels), device)
         errors: dict[int, tuple[float, float]] = {}
-        bad: list[BadSample] = []
+        bad: list[Sample] = []
         stream, steps, windows = evaluation_stream(
             self._shards,
             self._split,
@@ -100,7 +101,7 @@ class Evaluation:
         model: ScoreSums,
         persistence: ScoreSums,
         errors: dict[int, tuple[float, float]],
-        bad: list[BadSample],
+        bad: list[Sample],
     ) -> Scored:
         scores = []
         for sums in (model, persistence):
@@ -108,9 +109,11 @@ class Evaluation:
             scores.append(
                 compute(ScoreSums.from_vector(vector, self._data.output_frames, len(self._labels)), self._labels)
             )
-        everywhere = self._ranks.gather((errors, [str(sample) for sample in bad]))
+        everywhere = self._ranks.gather((errors, bad))
         merged = {position: error for part, _ in everywhere for position, error in part.items()}
-        return Scored(windows, scores[0], scores[1], merged, [text for _, texts in everywhere for text in texts])
+        return Scored(
+            windows, scores[0], scores[1], merged, [sample for _, samples in everywhere for sample in samples]
+        )
 
 
 def _errors(forecast_BTHW: torch.Tensor, target_BTHW: torch.Tensor, scored_BTHW: torch.Tensor) -> list[float]:

@@ -1,25 +1,27 @@
 """The order in which samples are seen: a pure function of the order's identity and a position.
 
 Legend: an item is (sequence, window). Position p counts items seen since the start of training over all ranks; epoch
-e = p // N, and q = p mod N is the place within the epoch. No state, no files, no world size enters.
+e = p // N, and q = p mod N is the place within the epoch. No state, no files, no world size enters, and no array is as
+long as the number of items: one number per shard is all that is held.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.hashing import permutation
+from data_prep.hashing import permutation, random_bits, shuffled
 from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys
 
-_CACHED_GROUPS = 4
+_AT_ONCE = 256  # positions whose items are computed together
+_DRAWN_WINDOW = 0x57494E444F57  # keeps the draw of windows apart from the permutations under the same seed
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class OrderIdentity:
 
     seed: int
     shuffle_shards: int | None
+    windows: str
     window: int  # frames of a window
     window_stride: int
     split: str
@@ -47,65 +50,89 @@ class Item(NamedTuple):
 
     shard: int  # number of the shard in the index's list
     sample: int  # number of the sequence in the shard
-    window: int  # number of the window in the sequence
+    start: int  # first frame of the window
 
 
 class SampleOrder:
-    """Items by position. shuffled=False gives shard order, once (evaluation); shuffled, epoch after epoch for ever."""
+    """Items by position. shuffled=False gives shard order, once (evaluation); shuffled, epoch after epoch for ever.
+
+    starts: first frames of a sequence's windows. draw: an epoch shows one of them of each sequence, drawn anew, instead
+    of all. shuffle_shards: G, whose items are shuffled together; None shuffles all.
+    """
 
     def __init__(
         self,
         samples_per_shard: list[int],
-        windows: int,
+        starts: list[int],
         *,
         seed: int = 0,
         shuffle_shards: int | None = None,
+        draw: bool = False,
         shuffled: bool = True,
     ) -> None:
-        assert windows > 0 and all(count > 0 for count in samples_per_shard) and samples_per_shard
-        self._items = np.array(samples_per_shard, np.int64) * windows  # per shard
-        self._windows, self._seed, self._shuffled = windows, seed, shuffled
+        assert starts and all(count > 0 for count in samples_per_shard) and samples_per_shard
+        self._starts, self._draw = np.array(starts, np.int64), draw
+        self._windows = 1 if draw else len(starts)  # of a sequence in an epoch
+        self._items = np.array(samples_per_shard, np.int64) * self._windows  # per shard
+        self._seed, self._shuffled = seed, shuffled
         self._group = min(shuffle_shards or len(samples_per_shard), len(samples_per_shard))
         self.length = int(self._items.sum())  # N: items of an epoch
-        self._epoch: tuple[int, NDArray[np.int64], NDArray[np.int64]] = (-1, self._items, self._items)
-        self._groups: OrderedDict[tuple[int, int], NDArray[np.int64]] = OrderedDict()
+        self._laid: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def item(self, position: int) -> Item:
         """The item at a position >= 0."""
-        if not self._shuffled:
-            return self._place(np.arange(len(self._items)), position)
-        epoch, place = divmod(position, self.length)
-        shards, starts = self._shard_order(epoch)
-        group = int(np.searchsorted(starts, place, "right")) - 1
-        members = shards[group * self._group : (group + 1) * self._group]
-        return self._place(members, int(self._group_order(epoch, group, members)[place - starts[group]]))
+        return self.items([position])[0]
 
-    def _shard_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The epoch's permutation of the shards, and the place at which each group begins."""
-        if self._epoch[0] != epoch:
-            shards = permutation(len(self._items), self._seed, epoch)
-            per_group = np.add.reduceat(self._items[shards], np.arange(0, len(shards), self._group))
-            self._epoch = (epoch, shards, np.concatenate([[0], np.cumsum(per_group)[:-1]]))
-        return self._epoch[1], self._epoch[2]
+    def items(self, positions: Iterable[int]) -> list[Item]:
+        """The items at positions >= 0."""
+        places = np.fromiter(positions, np.int64)
+        epochs = places // self.length
+        result = np.empty((len(places), 3), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            result[epochs == epoch] = self._in_epoch(epoch, places[epochs == epoch] - epoch * self.length)
+        return [Item(*row) for row in result.tolist()]
 
-    def _group_order(self, epoch: int, group: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
-        key = (epoch, group)
-        if key not in self._groups:
-            if len(self._groups) >= _CACHED_GROUPS:
-                self._groups.popitem(last=False)
-            self._groups[key] = permutation(int(self._items[members].sum()), self._seed, epoch, group)
-        return self._groups[key]
+    def _in_epoch(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 3) shard, sample and first frame at the places q of an epoch."""
+        shards, ends = self._laid_out(epoch)
+        if self._shuffled:
+            places = self._shuffle(epoch, places, ends)
+        which = np.searchsorted(ends, places, "right")
+        within = places - (ends[which] - self._items[shards[which]])
+        sample, window = within // self._windows, within % self._windows
+        if self._draw:
+            window = self._drawn(epoch, shards[which], sample)
+        return np.stack([shards[which], sample, self._starts[window]], axis=1)
 
-    def _place(self, members: NDArray[np.int64], number: int) -> Item:
-        """Item `number` of the shards `members` laid end to end."""
-        ends = np.cumsum(self._items[members])
-        which = int(np.searchsorted(ends, number, "right"))
-        within = number - int(ends[which] - self._items[members[which]])
-        return Item(int(members[which]), within // self._windows, within % self._windows)
+    def _laid_out(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The epoch's permutation of the shards, and where each one's items end when they are laid end to end."""
+        key = epoch if self._shuffled else 0
+        if self._laid is None or self._laid[0] != key:
+            count = len(self._items)
+            shards = permutation(count, self._seed, epoch) if self._shuffled else np.arange(count)
+            self._laid = key, shards, np.cumsum(self._items[shards])
+        return self._laid[1], self._laid[2]
+
+    def _shuffle(self, epoch: int, places: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places among the items laid end to end, each moved within its group of shards."""
+        last = np.minimum(np.arange(self._group, len(ends) + self._group, self._group), len(ends)) - 1
+        group_ends = ends[last]
+        groups = np.searchsorted(group_ends, places, "right")
+        moved = np.empty_like(places)
+        for group in np.unique(groups).tolist():
+            begin = int(group_ends[group - 1]) if group else 0
+            mine, length = groups == group, int(group_ends[group]) - begin
+            moved[mine] = begin + shuffled(places[mine] - begin, length, self._seed, epoch, group)
+        return moved
+
+    def _drawn(self, epoch: int, shards: NDArray[np.int64], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which window an epoch shows of each of these sequences."""
+        bits = random_bits(shards << 32 | samples, self._seed, epoch, _DRAWN_WINDOW)
+        return (bits >> np.uint64(32)).astype(np.int64) * len(self._starts) >> 32
 
 
 def window_starts(frames: int, data: DataKeys) -> list[int]:
-    """First frames of a sequence's windows. Raises UserError when no window fits."""
+    """First frames of a sequence's fixed windows. Raises UserError when no window fits."""
     if data.window > frames:
         raise UserError(
             f"input_frames={data.input_frames} + output_frames={data.output_frames} = {data.window} frames are more than the {frames} "
@@ -117,13 +144,17 @@ def window_starts(frames: int, data: DataKeys) -> list[int]:
 def training_order(shards: Shards, data: DataKeys, seed: int) -> SampleOrder:
     """The shuffled endless order of the training split."""
     counts = [shard.samples for shard in shards.split(data.split).shards]
-    windows = len(window_starts(shards.index.frames, data))
-    return SampleOrder(counts, windows, seed=seed, shuffle_shards=data.shuffle_shards)
+    starts, draw = window_starts(shards.index.frames, data), data.windows == "one"
+    if draw:
+        starts = list(range(shards.index.frames - data.window + 1))
+    return SampleOrder(counts, starts, seed=seed, shuffle_shards=data.shuffle_shards, draw=draw)
 
 
 def identity(shards: Shards, data: DataKeys, seed: int) -> OrderIdentity:
     """The identity of `training_order`."""
-    return OrderIdentity(seed, data.shuffle_shards, data.window, data.window_stride, data.split, shards.hash)
+    return OrderIdentity(
+        seed, data.shuffle_shards, data.windows, data.window, data.window_stride, data.split, shards.hash
+    )
 
 
 def rank_positions(start: int, rank: int, world: int, stop: int | None = None) -> Iterator[int]:
@@ -133,3 +164,10 @@ def rank_positions(start: int, rank: int, world: int, stop: int | None = None) -
     while stop is None or position < stop:
         yield position
         position += world
+
+
+def ordered(positions: Iterable[int], order: SampleOrder) -> Iterator[tuple[int, Item]]:
+    """Each position with its item: the stream's first stage."""
+    iterator = iter(positions)
+    while chunk := list(islice(iterator, _AT_ONCE)):
+        yield from zip(chunk, order.items(chunk), strict=True)

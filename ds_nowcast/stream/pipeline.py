@@ -1,6 +1,6 @@
 """From positions to code batches: a webdataset pipeline of small stages, running ahead of the training step.
 
-    positions -> located (shard, key, byte range) -> batches (read, decoded into reused memory) -> ahead (a thread)
+    positions -> ordered (which window of which sequence) -> batches (read, decoded into reused memory) -> ahead (a thread)
 
 A sample that cannot be read keeps its place in the batch as all missing and is named in `StepCodes.bad`.
 """
@@ -11,51 +11,33 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 import torch
 import webdataset as wds
 
-from data_prep.errors import DataError, UserError
-from data_prep.shards.index import Member, Shards
-from data_prep.shards.samples import FRAMES_MEMBER, unpack_from
+from data_prep.errors import UserError
+from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys
-from ds_nowcast.stream.order import SampleOrder, rank_positions, training_order, window_starts
-from ds_nowcast.stream.shard_files import ShardFiles
+from ds_nowcast.stream.order import Item, SampleOrder, ordered, rank_positions, training_order, window_starts
+from ds_nowcast.stream.windows import Sample, Windows
 
-
-class Located(NamedTuple):
-    """A sample by name: where it is in the order, and where its bytes are."""
-
-    position: int
-    shard: str
-    key: str
-    start: int  # first frame of the window
-    place: Member | None  # None where the shard's table of contents cannot be read
-    reason: str = ""
-
-
-class BadSample(NamedTuple):
-    """A sample that counts as all missing, and why."""
-
-    shard: str
-    key: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.shard} {self.key}: {self.reason}"
+_MOST_BATCHES = 8  # more in hand serve nothing
 
 
 @dataclass
 class StepCodes:
-    """One rank's samples: codes (B, T, H, W); where a position is -1 the row is padding. Valid until the next is taken."""
+    """One rank's samples: codes (B, T, H, W); rows beyond the samples are padding. Valid until the next is taken."""
 
     codes_BTHW: torch.Tensor
-    samples: list[Located] = field(default_factory=list)
-    bad: list[BadSample] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[Sample]:
+        """Those that could not be read and count as all missing."""
+        return [sample for sample in self.samples if sample.damage]
 
     @property
     def positions(self) -> list[int]:
@@ -67,27 +49,12 @@ class StepCodes:
 # Stages: each a generator of the one before
 
 
-def located(positions: Iterable[int], *, order: SampleOrder, files: ShardFiles, starts: list[int]) -> Iterator[Located]:
-    """Positions to names and byte ranges."""
-    for position in positions:
-        item = order.item(position)
-        shard, start = files.shard(item.shard).name, starts[item.window]
-        try:
-            members = files.members(item.shard)
-            yield Located(
-                position, shard, members.keys[item.sample], start, members.members[FRAMES_MEMBER][item.sample]
-            )
-        except (DataError, KeyError) as error:
-            reason = str(error) if isinstance(error, DataError) else f"no member {FRAMES_MEMBER}"
-            yield Located(position, shard, f"sample {item.sample}", start, None, reason)
-
-
 def batched(
-    samples: Iterable[Located],
+    items: Iterable[tuple[int, Item]],
     *,
     size: int,
     buffers: queue.Queue[torch.Tensor],
-    fill: Callable[[Located, torch.Tensor], BadSample | None],
+    fill: Callable[[int, Item, torch.Tensor], Sample],
     pool: ThreadPoolExecutor,
     missing: int,
 ) -> Iterator[StepCodes]:
@@ -95,19 +62,19 @@ def batched(
 
     All free buffers are given to the pool before the oldest is waited for: no thread idles at the end of a batch.
     """
-    iterator = iter(samples)
-    in_hand: deque[tuple[StepCodes, Iterator[BadSample | None]]] = deque()
+    iterator = iter(items)
+    in_hand: deque[tuple[torch.Tensor, list[Future[Sample]]]] = deque()
     chosen = list(islice(iterator, size))
     while chosen or in_hand:
-        codes = _free(buffers, wait=not in_hand) if chosen else None
-        if codes is not None:
-            in_hand.append((StepCodes(codes, chosen), pool.map(fill, chosen, codes)))
-            codes[len(chosen) :] = missing
+        codes_BTHW = _free(buffers, wait=not in_hand) if chosen else None
+        if codes_BTHW is not None:
+            rows = zip(chosen, codes_BTHW, strict=False)
+            in_hand.append((codes_BTHW, [pool.submit(fill, *item, row_tHW) for item, row_tHW in rows]))
+            codes_BTHW[len(chosen) :] = missing
             chosen = list(islice(iterator, size))
         else:
-            batch, bad = in_hand.popleft()
-            batch.bad = [sample for sample in bad if sample is not None]
-            yield batch
+            codes_BTHW, futures = in_hand.popleft()
+            yield StepCodes(codes_BTHW, [future.result() for future in futures])
 
 
 def _free(buffers: queue.Queue[torch.Tensor], *, wait: bool) -> torch.Tensor | None:
@@ -117,8 +84,13 @@ def _free(buffers: queue.Queue[torch.Tensor], *, wait: bool) -> torch.Tensor | N
         return None
 
 
-def ahead(batches: Iterable[StepCodes], *, depth: int, stop: threading.Event) -> Iterator[StepCodes]:
-    """Runs the stages before it in a thread, `depth` batches ahead; their exception is raised here."""
+def ahead(
+    batches: Iterable[StepCodes], *, depth: int, stop: threading.Event, threads: list[threading.Thread]
+) -> Iterator[StepCodes]:
+    """Runs the stages before it in a thread, `depth` batches ahead; their exception is raised here.
+
+    The thread is left in `threads`: whoever sets `stop` joins it. One that outlived the interpreter would abort it.
+    """
     ready: queue.Queue[StepCodes | BaseException | None] = queue.Queue(depth)
 
     def hand_over(item: StepCodes | BaseException | None) -> None:
@@ -138,7 +110,8 @@ def ahead(batches: Iterable[StepCodes], *, depth: int, stop: threading.Event) ->
         except BaseException as error:  # whatever ends the thread must reach the training loop, not leave it waiting
             hand_over(error)
 
-    threading.Thread(target=run, name="stream", daemon=True).start()
+    threads.append(threading.Thread(target=run, name="stream", daemon=True))
+    threads[-1].start()
     while True:
         item = ready.get()
         if isinstance(item, BaseException):
@@ -149,7 +122,7 @@ def ahead(batches: Iterable[StepCodes], *, depth: int, stop: threading.Event) ->
 
 
 class CodeStream:
-    """Iterates StepCodes of one rank. Close it (or use `with`) to end its threads."""
+    """Iterates StepCodes of one rank; what reading or decoding raises is raised there. Close it to end its threads."""
 
     def __init__(
         self,
@@ -163,43 +136,36 @@ class CodeStream:
         threads: int,
         pinned: bool = False,
     ) -> None:
-        starts = window_starts(shards.index.frames, data)
-        self._shape_THW, self._files = shards.shape_THW, ShardFiles(shards, split)
+        self._windows = Windows(shards, split, verify=data.verify_hashes)
         codes = shards.index.codes
-        self._missing, self._chunk = codes.missing, shards.index.frames_per_chunk
-        dtype = getattr(torch, codes.dtype.name)
+        self._missing, dtype = codes.missing, getattr(torch, codes.dtype.name)
         depth = batches_that_fit(data, batch, shards)
         self._buffers: queue.Queue[torch.Tensor] = queue.Queue()
         for _ in range(depth):
             self._buffers.put(torch.empty((batch, data.window, *shards.index.shape), dtype=dtype, pin_memory=pinned))
-        self._pool, self._stop = ThreadPoolExecutor(threads, "decode"), threading.Event()
+        # reads of far shards wait for the network, many at once, while few threads decode
+        far = not shards.source.local
+        self._decoding = threading.Semaphore(threads) if far else None
+        self._pool = ThreadPoolExecutor(max(threads, data.requests) if far else threads, "decode")
+        self._stop, self._threads = threading.Event(), list[threading.Thread]()
         self._taken: torch.Tensor | None = None
         self._batches = iter(
             wds.DataPipeline(
                 lambda: positions,
-                lambda source: located(source, order=order, files=self._files, starts=starts),
+                lambda source: ordered(source, order),
                 lambda source: batched(
                     source, size=batch, buffers=self._buffers, fill=self._fill, pool=self._pool, missing=self._missing
                 ),
-                lambda source: ahead(source, depth=depth, stop=self._stop),
+                lambda source: ahead(source, depth=depth, stop=self._stop, threads=self._threads),
             )
         )
 
-    def _fill(self, sample: Located, codes_tHW: torch.Tensor) -> BadSample | None:
+    def _fill(self, position: int, item: Item, codes_tHW: torch.Tensor) -> Sample:
         """Reads and decodes one window into its row; a damaged one becomes all missing."""
-        try:
-            if sample.place is None:
-                raise ValueError(sample.reason)
-            shard, (begin, length) = sample.shard, sample.place
-
-            def read(offset: int, size: int) -> memoryview:
-                return self._files.read(shard, Member(begin + offset, size))
-
-            unpack_from(read, length, self._shape_THW, sample.start, codes_tHW.numpy(), self._chunk)
-            return None
-        except (OSError, ValueError) as error:
+        sample = self._windows.read(position, item, codes_tHW.numpy(), self._decoding)
+        if sample.damage:
             codes_tHW.fill_(self._missing)
-            return BadSample(sample.shard, sample.key, str(error))
+        return sample
 
     def __iter__(self) -> Iterator[StepCodes]:
         return self
@@ -213,11 +179,12 @@ class CodeStream:
         return batch
 
     def close(self) -> None:
-        """Ends the threads and closes the shards."""
+        """Ends the threads."""
         self._stop.set()
         self._buffers.put(torch.empty(0))  # wakes the thread where it waits for a buffer
         self._pool.shutdown(cancel_futures=True)
-        self._files.close()
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> CodeStream:
         return self
@@ -237,7 +204,7 @@ def batches_that_fit(data: DataKeys, batch: int, shards: Shards) -> int:
             f"nowcast.data.buffer_mb={data.buffer_mb} holds less than two steps of {batch} samples; "
             f"give {needed} or more, or a smaller batch"
         )
-    return min(fitting, 8)
+    return min(fitting, _MOST_BATCHES)
 
 
 def training_stream(
@@ -275,7 +242,7 @@ def evaluation_stream(
     A rank whose windows are used up goes on with `padding`, so that all make equally many steps.
     """
     counts = [shard.samples for shard in shards.split(split).shards]
-    order = SampleOrder(counts, len(window_starts(shards.index.frames, data)), shuffled=False)
+    order = SampleOrder(counts, window_starts(shards.index.frames, data), shuffled=False)
     windows = min(order.length, max_windows or order.length)
     # spread over the split: the first windows alone would be those of the first shard's storms
     positions = (number * order.length // windows for number in rank_positions(0, rank, world, windows))

@@ -13,7 +13,6 @@ from webdataset import TarWriter
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
 from data_prep.shards.index import Shards, make_idx, open_shards
-from data_prep.shards.samples import pack
 from data_prep.shards.shard import read_sample
 from data_prep.verify import faults
 from tests.data_prep.fake_builds import build_shards
@@ -49,8 +48,8 @@ def rewrite(shards: Shards, split: str, change: Callable[[dict[str, Any], Any], 
     with open(tar, "wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
         for meta, codes_THW in samples:
             key = meta["key"]
-            blob = pack(change(meta, codes_THW))
-            writer.write({"__key__": key, "frames.zst": blob, "json": json.dumps(meta).encode()})
+            blob = shards.packing.pack(change(meta, codes_THW))
+            writer.write({"__key__": key, "frames.lz4": blob, "json": json.dumps(meta).encode()})
     tar.with_suffix(".idx").write_bytes(make_idx(tar))
 
     def update(index: dict[str, Any]) -> None:
@@ -92,7 +91,7 @@ def test_any_changed_byte_is_found(shards: Shards, where: int) -> None:
 
 def test_an_idx_that_does_not_fit_or_is_gone_is_found(shards: Shards) -> None:
     idx = (shards.folder / shards.split("val").shards[0].name).with_suffix(".idx")
-    idx.write_text(idx.read_text().replace("frames.zst 512", "frames.zst 511", 1))
+    idx.write_text(idx.read_text().replace("frames.lz4 512", "frames.lz4 511", 1))
     assert "val/val-000000.tar: val-000000.idx does not fit its headers" in found(shards)
     idx.unlink()
     assert any("val-000000.tar: cannot be read by its .idx" in fault for fault in found(shards))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from data_prep.errors import DataError, UserError
-from data_prep.shards.index import Member, Shard, code_histogram, idx_path, make_idx, open_shards, read_idx
+from data_prep.shards.index import Member, Shard, code_histogram, idx_name, make_idx, open_shards, read_idx
+from data_prep.shards.sources import open_source
 
 SPLIT = {
     "shards": [{"name": "train/train-000000.tar", "samples": 2, "bytes": 10240, "sha256": "0" * 64}],
@@ -39,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
                 info = tarfile.TarInfo(f"{key}.{ext}")
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
-    idx_path(tmp_path / SHARD.name).write_bytes(make_idx(tmp_path / SHARD.name))
+    (tmp_path / idx_name(SHARD.name)).write_bytes(make_idx(tmp_path / SHARD.name))
     (tmp_path / "index.json").write_text(json.dumps(INDEX))
     return tmp_path
 
@@ -67,7 +68,7 @@ def test_an_idx_is_that_of_wds2idx(folder: Path) -> None:
 
 
 def test_an_idx_gives_the_places_of_the_members(folder: Path) -> None:
-    places = read_idx(folder / SHARD.name, SHARD)
+    places = read_idx(open_source(folder), SHARD)
     assert places.keys == ["a", "b"]
     assert places.members["frames.zst"] == [Member(512, 700), Member(3072, 700)]
     offset, size = places.members["frames.zst"][1]
@@ -83,32 +84,39 @@ def test_an_idx_gives_the_places_of_the_members(folder: Path) -> None:
         ("3072", "10000"),
         ("3072", "-5"),
         ("3072", "x"),
-        (" json 4608 2 b.json", ""),
-        ("json 4608 2", "txt 4608 2"),
         ("b.json", "b.json extra"),
         ("v1.2 2\n", ""),
     ],
 )
 def test_a_damaged_idx_is_a_data_error_that_names_it(folder: Path, old: str, new: str) -> None:
-    path = idx_path(folder / SHARD.name)
+    path = folder / idx_name(SHARD.name)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(DataError, match=r"train-000000\.idx cannot be used"):
-        read_idx(folder / SHARD.name, SHARD)
+        read_idx(open_source(folder), SHARD)
+
+
+@pytest.mark.parametrize(("old", "new"), [(" json 4608 2 b.json", ""), ("json 4608 2", "txt 4608 2")])
+def test_a_sample_that_lacks_a_member_leaves_the_others_usable(folder: Path, old: str, new: str) -> None:
+    path = folder / idx_name(SHARD.name)
+    path.write_text(path.read_text().replace(old, new, 1))
+    places = read_idx(open_source(folder), SHARD)
+    assert places.members["json"] == [Member(2048, 2), None]
+    assert places.members["frames.zst"] == [Member(512, 700), Member(3072, 700)]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"v1.2 2\n\n\n"])
 def test_an_idx_that_is_no_text_is_a_data_error(folder: Path, content: bytes) -> None:
-    idx_path(folder / SHARD.name).write_bytes(content)
+    (folder / idx_name(SHARD.name)).write_bytes(content)
     with pytest.raises(DataError, match="cannot be used"):
-        read_idx(folder / SHARD.name, SHARD)
+        read_idx(open_source(folder), SHARD)
 
 
 def test_a_missing_idx_is_a_data_error(folder: Path) -> None:
-    idx_path(folder / SHARD.name).unlink()
+    (folder / idx_name(SHARD.name)).unlink()
     with pytest.raises(DataError, match="cannot be used"):
-        read_idx(folder / SHARD.name, SHARD)
+        read_idx(open_source(folder), SHARD)
 
 
 def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
@@ -128,6 +136,9 @@ def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         (lambda index: index.update(format_version=2), "format version 2, this program reads 1"),
         (lambda index: index.update(encoding="png"), "names encoding 'png'"),
         (lambda index: index.update(unit="kg/m2"), "names encoding 'dbz8' in 'kg/m2'"),
+        (lambda index: index.update(codec="png"), "names codec 'png'; known are lz4, lz4hc, zstd"),
+        (lambda index: index["splits"]["train"].update(shards=[]), "has a split without shards"),
+        (lambda index: index["splits"]["train"]["shards"][0].update(samples=0), "damaged: .*samples"),
         (lambda index: index["splits"]["train"]["shards"][0].update(name="../x.tar"), "outside the folder"),
         (lambda index: index["splits"]["train"]["shards"][0].update(name="/etc/passwd"), "outside the folder"),
         (lambda index: index["splits"]["train"]["shards"][0].update(sha256="beef"), "damaged: .*sha256"),
@@ -155,6 +166,7 @@ def test_a_shard_that_is_missing_or_short_is_a_data_error_that_names_it(folder: 
     tar.unlink()
     with pytest.raises(DataError, match=r"train-000000\.tar is missing"):
         open_shards(folder)
+    assert open_shards(folder, whole=False).split("train").samples == 2
 
 
 def test_a_split_that_is_not_there_names_those_that_are(folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import resource
 import tarfile
@@ -7,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import numpy as np
 import pytest
 import webdataset
-import zstandard
 
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, RadarFileError
@@ -37,10 +38,9 @@ def shards(archive: FakeArchive, tmp_path: Path) -> Shards:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its file open
 def test_plain_webdataset_reads_a_shard_in_five_lines(shards: Shards) -> None:
     url, seen = str(shards.folder / "train/train-000000.tar"), {}
-    decoder = zstandard.ZstdDecompressor()
     for sample in webdataset.WebDataset(url, shardshuffle=False):
         meta = json.loads(sample["json"])
-        raw = decoder.stream_reader(sample["frames.zst"], read_across_frames=True).read()
+        raw = lz4.frame.open(io.BytesIO(sample["frames.lz4"])).read()
         codes_THW = np.frombuffer(raw, meta["frames"]["dtype"]).reshape(meta["frames"]["shape"])
         seen[sample["__key__"]] = codes_THW
     assert len(seen) == 3
@@ -64,7 +64,7 @@ def test_the_json_says_what_the_sample_is(shards: Shards) -> None:
     seen = codes_THW[codes_THW < 255]
     assert meta["key"] == meta["event"] and meta["sources"] == [f"e{number:03d}.npy"]
     assert meta["times"] == [f"{at(288 * number + step):%Y-%m-%dT%H:%M:%SZ}" for step in range(6)]
-    assert meta["frames"] == {"shape": [6, 12, 12], "dtype": "uint8", "codec": "zstd", "frames_per_chunk": 4}
+    assert meta["frames"] == {"shape": [6, 12, 12], "dtype": "uint8", "codec": "lz4", "frames_per_chunk": 4}
     assert meta["missing"] == pytest.approx(3 / 144, abs=1e-6) and meta["probability"] == 1.0
     assert meta["wet"] == pytest.approx(np.mean(seen >= ENCODINGS["dbz8"].wet_code), abs=1e-6)
     assert meta["grid"]["shape"] == [12, 12]
@@ -93,7 +93,7 @@ def test_the_tar_tells_nothing_of_when_and_by_whom_it_was_made(task: ShardTask) 
         (0, 0, 0, "nowcast", "nowcast", 0o644)
     }
     keys = [sequence.key for sequence in task.sequences]
-    assert [m.name for m in members] == [f"{key}.{ext}" for key in keys for ext in ("frames.zst", "json")]
+    assert [m.name for m in members] == [f"{key}.{ext}" for key in keys for ext in ("frames.lz4", "json")]
 
 
 def test_the_record_counts_what_was_written(task: ShardTask) -> None:

@@ -38,8 +38,7 @@ def test_batches_hold_the_windows_of_the_order(shards: Shards, sequences: list[C
             for row in range(4):
                 position = 6 + 1 + 2 * (batch_number * 4 + row)
                 item = order.item(position)
-                start = 4 * item.window
-                expected = sequences[item.shard * 4 + item.sample][start : start + 5]
+                expected = sequences[item.shard * 4 + item.sample][item.start : item.start + 5]
                 assert batch.positions[row] == position
                 assert batch.samples[row].key == f"train{item.shard * 4 + item.sample:04d}"
                 np.testing.assert_array_equal(batch.codes_BTHW[row].numpy(), expected)

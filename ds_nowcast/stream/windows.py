@@ -1,0 +1,203 @@
+"""Windows of frames out of shards, by their byte ranges, from many threads at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from numpy.typing import NDArray
+
+from data_prep.errors import DataError, SourceError
+from data_prep.shards.index import Member, Shard, ShardMembers, Shards, check_size, open_shards, read_idx
+from data_prep.shards.samples import META_MEMBER
+from data_prep.shards.sources import SourceOptions
+from ds_nowcast.config.nowcast_keys import DataKeys
+from ds_nowcast.stream.order import Item
+
+Value = TypeVar("Value")
+
+_KEPT_SAMPLES = 65_536  # whose keys and places are kept: some 25 MB
+_KEPT_TABLES = 8_192  # whose chunks' sizes are kept: some 15 MB
+_READ_TOGETHER = 2**16  # a sample's table and JSON are read at once where they lie so near each other
+
+
+class Sample(NamedTuple):
+    """A training sample by name."""
+
+    position: int  # in the order; -1 for padding
+    shard: str
+    key: str
+    start: int  # first frame of the window
+    damage: str = ""  # why it could not be read and counts as all missing
+
+    def line(self, batch: int, ranks: int, window: int) -> dict[str, Any]:
+        """What `ds_nowcast.order --json` and the samples' log of a training say of it, steps of `batch` samples."""
+        return {
+            "step": self.position // batch + 1,
+            "rank": self.position % ranks,
+            "position": self.position,
+            "shard": self.shard,
+            "key": self.key,
+            "first": self.start,
+            "last": self.start + window - 1,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.shard} {self.key}" + (f": {self.damage}" if self.damage else f" from frame {self.start}")
+
+
+class _Table(NamedTuple):
+    """What is known of a sample once its JSON was checked."""
+
+    offset: int  # of its frames in the tar
+    ends: list[int]  # of its chunks
+
+
+def open_for(location: str, data: DataKeys) -> Shards:
+    """The shards of a training, read as its config says. Raises as `open_shards` does.
+
+    Where samples may be bad, a damaged shard is not an error before it is read.
+    """
+    options = SourceOptions(
+        allow_pipe=data.allow_pipe,
+        cache_dir=None if data.cache_dir is None else Path(data.cache_dir),
+        cache_mb=data.cache_mb,
+        requests=data.requests,
+    )
+    return open_shards(location, options, whole=data.max_bad_samples == 0)
+
+
+class Windows:
+    """The windows of a split. Holds a bounded number of tables of contents, whatever the number of shards."""
+
+    def __init__(self, shards: Shards, split: str, *, verify: bool = False) -> None:
+        self._source, self._packing, self._verify = shards.source, shards.packing, verify
+        self._shards = shards.split(split).shards
+        self._members: _Kept[ShardMembers | DataError] = _Kept(_KEPT_SAMPLES)
+        self._tables: _Kept[_Table] = _Kept(_KEPT_TABLES)
+
+    def named(self, position: int, item: Item) -> Sample:
+        """The item by name, found without reading frames. Raises SourceError."""
+        shard = self._shards[item.shard]
+        try:
+            return Sample(position, shard.name, self._contents(item.shard).keys[item.sample], item.start)
+        except DataError as error:
+            return Sample(position, shard.name, f"sample {item.sample}", item.start, str(error))
+
+    def event(self, item: Item) -> str:
+        """The storm that the item's sequence is part of. Raises DataError where its JSON cannot be read."""
+        shard, members = self._shards[item.shard], self._contents(item.shard)
+        try:
+            meta = bytes(self._source.read(shard.name, *_place(members, META_MEMBER, item.sample)))
+            return str(json.loads(meta)["event"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{shard.name} {members.keys[item.sample]}: its JSON is damaged: {error!r}") from None
+
+    def read(self, position: int, item: Item, out_tHW: NDArray[Any], decoding: threading.Semaphore | None) -> Sample:
+        """Decodes the item's window into `out_tHW`. Where it is damaged the sample says so, and `out_tHW` holds anything.
+
+        decoding: how many threads may decode at once, where there are more. Raises SourceError.
+        """
+        sample = self.named(position, item)
+        if sample.damage:
+            return sample
+        try:
+            table, name = self._table(item), sample.shard
+            chunks = self._packing.chunks_of(item.start, item.start + len(out_tHW))
+            first, last = table.ends[chunks.start], table.ends[chunks.stop]
+            packed = self._source.read(name, table.offset + first, last - first)
+            if decoding is None:
+                self._packing.decode(packed, table.ends, item.start, out_tHW)
+            else:
+                with decoding:
+                    self._packing.decode(packed, table.ends, item.start, out_tHW)
+        except (OSError, ValueError) as error:
+            return sample._replace(damage=str(error))
+        return sample
+
+    def _contents(self, number: int) -> ShardMembers:
+        """A shard's table of contents. Raises DataError, each time anew, where shard or table cannot be used."""
+        members = self._members.get(number, lambda: self._open(self._shards[number]), self._shards[number].samples)
+        if isinstance(members, DataError):
+            raise DataError(*members.args)
+        return members
+
+    def _open(self, shard: Shard) -> ShardMembers | DataError:
+        try:
+            check_size(self._source, shard)
+            if self._verify and self._source.sha256(shard.name) != shard.sha256:
+                return DataError("its sha256 is not the one in the index")
+            return read_idx(self._source, shard)
+        except SourceError:
+            raise
+        except DataError as error:
+            return error
+        except OSError as error:
+            return DataError(str(error))
+
+    def _table(self, item: Item) -> _Table:
+        return self._tables.get((item.shard, item.sample), lambda: self._checked(item))
+
+    def _checked(self, item: Item) -> _Table:
+        """A sample's table of chunks, after its JSON was held against the index. Raises ValueError, OSError."""
+        shard, members, packing = self._shards[item.shard], self._contents(item.shard), self._packing
+        frames, meta = (_place(members, ext, item.sample) for ext in (packing.member, META_MEMBER))
+        tail = Member(frames.offset + max(frames.size - packing.table_bytes, 0), min(frames.size, packing.table_bytes))
+        table, text = self._both(shard.name, tail, meta)
+        _check_meta(text, members.keys[item.sample], list(packing.shape_THW), packing.dtype.name)
+        return _Table(frames.offset, packing.ends(table, frames.size))
+
+    def _both(self, name: str, first: Member, second: Member) -> tuple[bytes, bytes]:
+        """The bytes of two places, in one read where the second lies close behind the first."""
+        gap = second.offset - first.offset
+        if not first.size <= gap < _READ_TOGETHER:
+            return bytes(self._source.read(name, *first)), bytes(self._source.read(name, *second))
+        span = self._source.read(name, first.offset, gap + second.size)
+        return bytes(span[: first.size]), bytes(span[gap:])
+
+
+def _place(members: ShardMembers, ext: str, number: int) -> Member:
+    place = members.members.get(ext, [None] * len(members.keys))[number]
+    if place is None:
+        raise ValueError(f"it has no {ext}")
+    return place
+
+
+def _check_meta(text: bytes, key: str, shape: list[int], dtype: str) -> None:
+    """Raises ValueError where a sample's JSON is damaged, or of another sample or another form than the index says."""
+    try:
+        meta = json.loads(text)
+        frames = meta["frames"]
+        said = meta["key"], frames["shape"], frames["dtype"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"its JSON is damaged: {error!r}") from None
+    if said != (key, shape, dtype):
+        raise ValueError(f"its JSON says {str(said)[:80]}, the index {key}, {shape}, {dtype}")
+
+
+class _Kept(Generic[Value]):
+    """What was made last, by key, up to a total weight. Two threads may make the same at once; one of both is kept."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._weight = capacity, 0
+        self._things: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Value], weight: int = 1) -> Value:
+        """The thing, made outside the lock where it is not there: a slow disk or server must not stop other threads."""
+        with self._lock:
+            if key in self._things:
+                self._things.move_to_end(key)
+                return self._things[key][0]
+        thing = make()
+        with self._lock:
+            if key not in self._things:
+                self._things[key] = thing, weight
+                self._weight += weight
+            while self._weight > self._capacity and len(self._things) > 1:
+                self._weight -= self._things.popitem(last=False)[1][1]
+        return thing
