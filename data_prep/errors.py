@@ -32,3 +32,7 @@ class DataError(ExpectedError):
     """Data that was promised (by an index, an archive) turned out missing or damaged past its limit."""
 
     exit_code = 3
+
+
+class SourceError(DataError):
+    """Where the data lie could not be reached, or failed for good: the data themselves may be whole."""
