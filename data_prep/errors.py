@@ -35,4 +35,4 @@ class DataError(ExpectedError):
 
 
 class SourceError(DataError):
-    """Data that lie elsewhere cannot be reached now: not damage, the same data may be there later."""
+    """Where the data lie could not be reached, or failed for good: the data themselves may be whole."""

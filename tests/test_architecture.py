@@ -23,8 +23,23 @@ DOORS = {
     "lz4": {"data_prep/shards/codecs.py"},
     "cramjam": {"data_prep/shards/codecs.py"},
     "safetensors": {"ds_nowcast/exported.py"},
+    "urllib3": {"data_prep/shards/sources/http.py"},
+    "fsspec": {"data_prep/shards/sources/objects.py"},
+    "s3fs": {"data_prep/shards/sources/objects.py"},
+    "botocore": {"data_prep/shards/sources/objects.py"},
 }
-LAZY = {"webdataset", "matplotlib", "PIL", "h5py", "netCDF4", "pyproj"}  # extras, or slow: imported when used
+LAZY = {
+    "webdataset",
+    "matplotlib",
+    "PIL",
+    "h5py",
+    "netCDF4",
+    "pyproj",
+    "urllib3",
+    "fsspec",
+    "s3fs",
+    "botocore",
+}  # extras, or slow: imported when used
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
