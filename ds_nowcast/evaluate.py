@@ -64,7 +64,8 @@ def evaluate(args: Namespace) -> int:
         scored = evaluation.run(model, advance)
     if scored.bad:
         raise DataError(
-            f"{len(scored.bad)} windows cannot be read (the first: {scored.bad[0]}); run `python -m data_prep verify {shards.source.location}`"
+            f"{len(scored.bad)} windows cannot be read (the first: {scored.bad[0]}); "
+            f"run `python -m data_prep verify {shards.source.location}`"
         )
     if ranks.first:
         try:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ds_nowcast.training.checkpoints import Checkpoints, finished_tags
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
 from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
+from ds_nowcast.training.sample_log import SampleLog
 from ds_nowcast.training.step import TrainingStep
 from ds_nowcast.training.stop import StopRequest
 
@@ -159,7 +161,7 @@ class Training:
         step = TrainingStep(engine, keys, space, self.batch, ranks)
         meters = Meters(self.batch, ranks)
         self.display.begin(engine.steps)
-        with self.stream() as stream:
+        with self.stream() as stream, self.sample_log() as seen:
             while True:
                 if engine.steps > self.state["evaluated"] and self.due(keys.evaluation.every):
                     meters.pause(self.evaluate)
@@ -179,6 +181,9 @@ class Training:
                 result = step.run(batch, codes_BTHW, int(totals[0]))
                 self.count_skipped(result.stepped is None or result.stepped.applied)
                 meters.add(result)
+                if seen is not None:
+                    with saving(self.run_folder.samples):
+                        seen.add(batch.samples)
                 if engine.steps % keys.log_every == 0 or engine.steps == keys.steps:
                     self.log(meters.take(engine.steps, engine.samples, self.state["skipped"]))
         self.export_last()
@@ -195,6 +200,13 @@ class Training:
             batch=self.batch.per_rank, rank=self.ranks.rank, world=self.ranks.world, start=self.engine.samples,
             threads=self.keys.data.threads or self.ranks.threads, pinned=self.ranks.device.type == "cuda",
         )  # fmt: skip
+
+    def sample_log(self) -> SampleLog | nullcontext[None]:
+        """Where each step's samples are written down, if the config asks for it."""
+        if not self.keys.log_samples:
+            return nullcontext()
+        with saving(self.run_folder.samples):
+            return SampleLog(self.run_folder.samples, self.batch, self.ranks, self.keys.data.window, self.engine.steps)
 
     def next_of(self, stream: CodeStream) -> tuple[StepCodes, ExpectedError | None]:
         """The rank's next samples; or none, and why: what ends one rank alone would leave the others waiting."""

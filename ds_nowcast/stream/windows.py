@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import DataError, SourceError
+from data_prep.errors import DataError, SourceError, UserError
 from data_prep.shards.index import Member, Shard, ShardMembers, Shards, check_size, open_shards, read_idx
 from data_prep.shards.samples import META_MEMBER
 from data_prep.shards.sources import SourceOptions
@@ -68,7 +71,28 @@ def open_for(location: str, data: DataKeys) -> Shards:
         cache_mb=data.cache_mb,
         requests=data.requests,
     )
-    return open_shards(location, options, whole=data.max_bad_samples == 0)
+    shards = open_shards(location, options, whole=data.max_bad_samples == 0)
+    if not shards.source.local:
+        _check_cache(shards, data)
+    return shards
+
+
+def _check_cache(shards: Shards, data: DataKeys) -> None:
+    """Raises UserError where shards that are shuffled together do not fit the cache they go through, if they do."""
+    in_split = shards.split(data.split).shards
+    with suppress(FileNotFoundError):  # only asking tells whether a server gives ranges
+        shards.source.size(in_split[0].name)
+    if shards.source.cache_mb is None:
+        return
+    sizes = sorted((shard.bytes for shard in in_split), reverse=True)
+    together = sum(sizes[: data.shuffle_shards]) / 2**20
+    if together > shards.source.cache_mb:
+        fitting = int(np.searchsorted(np.cumsum(sizes), shards.source.cache_mb * 2**20, "right"))
+        raise UserError(
+            f"{shards.source.location} gives no byte ranges, so whole shards go through a cache of nowcast.data.cache_mb="
+            f"{shards.source.cache_mb}, and those shuffled together are {math.ceil(together)} MB; give cache_mb={math.ceil(together)}"
+            + (f" or nowcast.data.shuffle_shards={fitting} or less" if fitting else "")
+        )
 
 
 class Windows:

@@ -3,6 +3,7 @@
 config.json         the resolved config; usable as --deepspeed_config
 run.json            what may not change between launches: order of samples, model, data; and versions, ranks
 metrics.jsonl       one line per logged step and per evaluation
+samples/            with nowcast.log_samples: a line per sample and step, see ds_nowcast.training.sample_log
 checkpoints/        see ds_nowcast.training.checkpoints
 model.safetensors, model.json   the best evaluated step; enough to forecast without deepspeed
 last.safetensors    the last step
@@ -46,6 +47,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where checkpoints go."""
         return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Where what each step saw goes, where the config asks for it."""
+        return self.path / "samples"
 
     @property
     def metrics(self) -> Path:

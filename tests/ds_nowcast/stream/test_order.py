@@ -69,7 +69,7 @@ def test_windows_are_drawn_evenly_and_anew_in_each_epoch() -> None:
     order = SampleOrder([30] * 20, list(range(25)), draw=True)
     epochs = [{item[:2]: item.start for item in order.items(range(e * 600, (e + 1) * 600))} for e in range(20)]
     counts = np.bincount([start for epoch in epochs for start in epoch.values()], minlength=25)
-    assert 380 < counts.min() and counts.max() < 580  # of 480, four standard deviations
+    assert counts.min() > 380 and counts.max() < 580  # of 480, four standard deviations
     same = np.mean([epochs[0][sequence] == epochs[1][sequence] for sequence in epochs[0]])
     assert same < 0.08  # by chance in one of 25
 

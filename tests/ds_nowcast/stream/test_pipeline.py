@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from data_prep.errors import UserError
+from data_prep.errors import SourceError, UserError
 from data_prep.shards.index import Shards, open_shards
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import training_order
@@ -67,54 +76,212 @@ def test_padding_is_all_missing(shards: Shards) -> None:
     assert torch.all(batch.codes_BTHW[15] == 255)
 
 
-def damage_nothing(shards: Shards) -> None:
-    pass
+VICTIM = "train/train-000001.tar"  # holds samples 4 to 7
+
+
+def tar_of(shards: Shards) -> Path:
+    return shards.folder / VICTIM
+
+
+def idx_of(shards: Shards) -> Path:
+    return tar_of(shards).with_suffix(".idx")
 
 
 def cut_in_half(shards: Shards) -> None:
-    tar = shards.folder / "train/train-000001.tar"
-    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    tar_of(shards).write_bytes(tar_of(shards).read_bytes()[: tar_of(shards).stat().st_size // 2])
+
+
+def empty(shards: Shards) -> None:
+    tar_of(shards).write_bytes(b"")
 
 
 def flip_bytes(shards: Shards) -> None:
-    tar = shards.folder / "train/train-000001.tar"
-    content = bytearray(tar.read_bytes())
+    content = bytearray(tar_of(shards).read_bytes())
     for place in range(1200, len(content), 997):
         content[place] ^= 0xFF
-    tar.write_bytes(content)
+    tar_of(shards).write_bytes(content)
 
 
 def vanish(shards: Shards) -> None:
-    (shards.folder / "train/train-000001.tar").unlink()
+    tar_of(shards).unlink()
+
+
+def become_a_folder(shards: Shards) -> None:
+    tar_of(shards).unlink()
+    tar_of(shards).mkdir()
 
 
 def lose_idx(shards: Shards) -> None:
-    (shards.folder / "train/train-000001.idx").unlink()
+    idx_of(shards).unlink()
 
 
 def garble_idx(shards: Shards) -> None:
-    (shards.folder / "train/train-000001.idx").write_text("v1.2 4\nx\n")
+    idx_of(shards).write_text("v1.2 4\nx\n")
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, flip_bytes, vanish, lose_idx, garble_idx])
-def test_a_damaged_shard_keeps_the_order_and_counts_as_all_missing(shards: Shards, damage) -> None:  # type: ignore[no-untyped-def]
-    def epoch() -> tuple[list[int], list[str], torch.Tensor]:
-        with training_stream(shards, DATA, 0, batch=11, rank=0, world=1, start=0, threads=2) as stream:
-            batches = [(batch, batch.codes_BTHW.clone()) for batch in (next(stream) for _ in range(3))]
-        bad = [str(sample) for batch, _ in batches for sample in batch.bad]
-        return [p for batch, _ in batches for p in batch.positions], bad, torch.cat([codes for _, codes in batches])
+def idx_of_another_shard(shards: Shards) -> None:
+    idx_of(shards).write_bytes((shards.folder / "train/train-000002.idx").read_bytes())
 
-    whole_positions, whole_bad, whole_codes = epoch()
+
+def no_member(shards: Shards) -> None:
+    idx_of(shards).write_text(idx_of(shards).read_text().replace("json ", "txt ", 1))
+
+
+def edited(old: bytes, new: bytes) -> Callable[[Shards], None]:
+    """Replaces the first bytes of that kind in the tar by as many others."""
+
+    def edit(shards: Shards) -> None:
+        content = tar_of(shards).read_bytes()
+        assert old in content and len(old) == len(new)
+        tar_of(shards).write_bytes(content.replace(old, new, 1))
+
+    return edit
+
+
+bad_json = edited(b'{"key"', b'("key"')
+no_object = edited(b'{"key"', b'["key"')
+wrong_shape = edited(b'"shape": [13, 24, 24]', b'"shape": [13, 42, 24]')
+wrong_type = edited(b'"dtype": "uint8"', b'"dtype": "int16"')
+other_key = edited(b'"key": "train0004"', b'"key": "train0005"')
+Epoch = tuple[list[int], list[str], torch.Tensor]
+
+
+def epoch_of(shards: Shards, world: int = 1, **changes: Any) -> Epoch:
+    """Positions, the damaged among them by name, and codes of an epoch of 33 windows, in the order's order."""
+    data, rows = DATA.model_copy(update=changes), []
+    for rank in range(world):
+        with training_stream(shards, data, 0, batch=11, rank=rank, world=world, start=0, threads=2) as stream:
+            for _ in range(3 // world):
+                batch = next(stream)
+                rows += zip(batch.samples, batch.codes_BTHW.clone(), strict=True)
+    rows.sort(key=lambda row: row[0].position)
+    bad = [str(sample) for sample, _ in rows if sample.damage]
+    return [sample.position for sample, _ in rows], bad, torch.stack([codes for _, codes in rows])
+
+
+# what is done to the shard, how many of its 12 windows are lost, what is said
+DAMAGES = [
+    (cut_in_half, 12, "bytes, index.json says"),
+    (empty, 12, "has 0 bytes, index.json says"),
+    (flip_bytes, None, "damaged"),
+    (vanish, 12, "is missing, index.json says"),
+    (become_a_folder, 12, "is missing, index.json says"),
+    (lose_idx, 12, "train-000001.idx cannot be used"),
+    (garble_idx, 12, "train-000001.idx cannot be used"),
+    (idx_of_another_shard, None, ""),
+    (no_member, 3, "it has no json"),
+    (bad_json, 3, "its JSON is damaged"),
+    (no_object, 3, "its JSON is damaged"),
+    (wrong_shape, 3, "its JSON says"),
+    (wrong_type, 3, "its JSON says"),
+    (other_key, 3, "its JSON says"),
+]
+
+
+@pytest.mark.parametrize(("damage", "lost", "told"), DAMAGES)
+def test_damage_keeps_the_order_and_counts_as_all_missing_alike_on_every_run_and_rank(
+    shards: Shards, damage: Callable[[Shards], None], lost: int | None, told: str
+) -> None:
+    whole_positions, whole_bad, whole_codes = epoch_of(shards)
     assert not whole_bad
     damage(shards)
-    positions, bad, codes = epoch()
+    opened = open_shards(shards.folder, whole=False)
+    positions, bad, codes = epoch_of(opened)
     assert positions == whole_positions
-    assert bad  # named with shard and reason
-    assert all(name.startswith("train/train-000001.tar") for name in bad)
+    assert bad and (lost is None or len(bad) == lost)
+    assert all(name.startswith(VICTIM) and told in name for name in bad)  # shard, key, reason
     unequal = [row for row in range(33) if not torch.equal(codes[row], whole_codes[row])]
     assert len(unequal) == len(bad)
     assert all(bool((codes[row] == 255).all()) for row in unequal)
-    assert epoch()[1] == bad  # the same outcome on every run
+    for world in (1, 3):
+        again = epoch_of(open_shards(shards.folder, whole=False), world)
+        assert again[:2] == (positions, bad)
+        assert torch.equal(again[2], codes)
+
+
+def test_hashes_are_compared_where_the_config_asks_for_it(shards: Shards) -> None:
+    content = bytearray(tar_of(shards).read_bytes())
+    content[-1] ^= 1  # in the padding, which no sample's checksum covers
+    tar_of(shards).write_bytes(content)
+    assert epoch_of(shards)[1] == []
+    bad = epoch_of(open_shards(shards.folder), verify_hashes=True)[1]
+    assert len(bad) == 12
+    assert all(name.endswith("its sha256 is not the one in the index") for name in bad)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_change_of_any_bytes_ever_gives_wrong_codes(shards: Shards, data: st.DataObject) -> None:
+    whole = epoch_of(shards)[2]
+    path = data.draw(st.sampled_from([tar_of(shards), idx_of(shards)]))
+    before = path.read_bytes()
+    content = bytearray(before)
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=20)):
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        positions, bad, codes = epoch_of(open_shards(shards.folder, whole=False))
+    finally:
+        path.write_bytes(before)
+    assert positions == list(range(33))
+    unequal = [row for row in range(33) if not torch.equal(codes[row], whole[row])]
+    assert len(unequal) == len(bad) and all(bool((codes[row] == 255).all()) for row in unequal)
+
+
+def test_an_all_missing_sample_is_no_damage(tmp_path: Path, sequences: list[Codes]) -> None:
+    unseen = [*sequences[:5], np.full_like(sequences[0], 255)]
+    shards = open_shards(make_shards(tmp_path / "unseen", {"train": unseen}))
+    with training_stream(shards, DATA, 0, batch=18, rank=0, world=1, start=0, threads=1) as stream:
+        batch = next(stream)
+    assert batch.bad == []
+    assert sum(bool((codes == 255).all()) for codes in batch.codes_BTHW) == 3
+
+
+def test_what_a_source_cannot_reach_is_raised_to_whoever_waits_for_it(shards: Shards) -> None:
+    class Gone:
+        """A source whose server went away after the tables of contents were read."""
+
+        local, cache_mb, location = False, None, "http://gone"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shards.source, name)
+
+        def read(self, name: str, offset: int, size: int) -> memoryview:
+            raise SourceError("http://gone did not answer")
+
+    far = replace(shards, source=Gone())
+    with (
+        training_stream(far, DATA, 0, batch=4, rank=0, world=1, start=0, threads=1) as stream,
+        pytest.raises(SourceError, match="did not answer"),
+    ):
+        next(stream)
+
+
+def test_far_samples_are_read_many_at_once_and_decoded_by_few_threads(shards: Shards) -> None:
+    lock, counts = threading.Lock(), {"now": 0, "most": 0}
+
+    class Slow:
+        """A source each of whose answers takes a while."""
+
+        local, cache_mb, location = False, None, "http://slow"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shards.source, name)
+
+        def read(self, name: str, offset: int, size: int) -> memoryview:
+            with lock:
+                counts["now"] += 1
+                counts["most"] = max(counts["most"], counts["now"])
+            time.sleep(0.02)
+            with lock:
+                counts["now"] -= 1
+            return shards.source.read(name, offset, size)
+
+    near_codes, far = epoch_of(shards), replace(shards, source=Slow())
+    positions, bad, codes = epoch_of(far, requests=8)
+    assert (positions, bad) == near_codes[:2]
+    assert torch.equal(codes, near_codes[2])
+    assert counts["most"] == 8
 
 
 def test_a_stream_that_is_closed_leaves_no_thread(shards: Shards) -> None:
@@ -133,3 +300,14 @@ def test_a_stream_that_is_closed_leaves_no_thread(shards: Shards) -> None:
 def test_a_buffer_too_small_for_two_steps_is_refused(shards: Shards) -> None:
     with pytest.raises(UserError, match="buffer_mb=1 holds less than two steps of 200 samples; give 2 or more"):
         training_stream(shards, DATA, 0, batch=200, rank=0, world=1, start=0, threads=1)
+
+
+def test_memory_stays_within_what_is_stated_with_a_hundred_thousand_shards(tmp_path: Path) -> None:
+    """`nowcast.data.buffer_mb`, the index, and 64 MB for tables of contents; flat in the number of samples read."""
+    command = [sys.executable, "-m", "tests.ds_nowcast.stream.memory_case", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    mb = json.loads(done.stdout)
+    assert mb["opened"] - mb["before"] < 100  # the index: 100,000 lines
+    assert mb["read 10,000"] - mb["opened"] < mb["buffer_mb"] + 64
+    assert mb["read 24,000"] - mb["read 10,000"] < 16
+    assert mb["seconds to open"] < 10
