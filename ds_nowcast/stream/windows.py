@@ -53,6 +53,13 @@ class Sample(NamedTuple):
         return f"{self.shard} {self.key}" + (f": {self.damage}" if self.damage else f" from frame {self.start}")
 
 
+class _Contents(NamedTuple):
+    """What is known of a shard."""
+
+    members: ShardMembers | None  # None where its table of contents cannot be used
+    damage: str  # why none of its samples can be used
+
+
 class _Table(NamedTuple):
     """What is known of a sample once its JSON was checked."""
 
@@ -101,25 +108,25 @@ class Windows:
     def __init__(self, shards: Shards, split: str, *, verify: bool = False) -> None:
         self._source, self._packing, self._verify = shards.source, shards.packing, verify
         self._shards = shards.split(split).shards
-        self._members: _Kept[ShardMembers | DataError] = _Kept(_KEPT_SAMPLES)
+        self._opened: _Kept[_Contents] = _Kept(_KEPT_SAMPLES)
         self._tables: _Kept[_Table] = _Kept(_KEPT_TABLES)
 
     def named(self, position: int, item: Item) -> Sample:
         """The item by name, found without reading frames. Raises SourceError."""
-        shard = self._shards[item.shard]
-        try:
-            return Sample(position, shard.name, self._contents(item.shard).keys[item.sample], item.start)
-        except DataError as error:
-            return Sample(position, shard.name, f"sample {item.sample}", item.start, str(error))
+        contents, name = self._contents(item.shard), self._shards[item.shard].name
+        key = f"sample {item.sample}" if contents.members is None else contents.members.keys[item.sample]
+        return Sample(position, name, key, item.start, contents.damage)
 
     def event(self, item: Item) -> str:
         """The storm that the item's sequence is part of. Raises DataError where its JSON cannot be read."""
-        shard, members = self._shards[item.shard], self._contents(item.shard)
+        sample, members = self.named(-1, item), self._contents(item.shard).members
         try:
-            meta = bytes(self._source.read(shard.name, *_place(members, META_MEMBER, item.sample)))
+            if members is None or sample.damage:
+                raise ValueError(sample.damage)
+            meta = bytes(self._source.read(sample.shard, *_place(members, META_MEMBER, item.sample)))
             return str(json.loads(meta)["event"])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{shard.name} {members.keys[item.sample]}: its JSON is damaged: {error!r}") from None
+            raise DataError(f"{sample.shard} {sample.key} cannot be read: {error}") from None
 
     def read(self, position: int, item: Item, out_tHW: NDArray[Any], decoding: threading.Semaphore | None) -> Sample:
         """Decodes the item's window into `out_tHW`. Where it is damaged the sample says so, and `out_tHW` holds anything.
@@ -143,32 +150,37 @@ class Windows:
             return sample._replace(damage=str(error))
         return sample
 
-    def _contents(self, number: int) -> ShardMembers:
-        """A shard's table of contents. Raises DataError, each time anew, where shard or table cannot be used."""
-        members = self._members.get(number, lambda: self._open(self._shards[number]), self._shards[number].samples)
-        if isinstance(members, DataError):
-            raise DataError(*members.args)
-        return members
+    def _contents(self, number: int) -> _Contents:
+        return self._opened.get(number, lambda: self._open(self._shards[number]), self._shards[number].samples)
 
-    def _open(self, shard: Shard) -> ShardMembers | DataError:
+    def _open(self, shard: Shard) -> _Contents:
+        damage = self._damage_of(shard)
         try:
-            check_size(self._source, shard)
-            if self._verify and self._source.sha256(shard.name) != shard.sha256:
-                return DataError("its sha256 is not the one in the index")
-            return read_idx(self._source, shard)
+            return _Contents(read_idx(self._source, shard), damage)
         except SourceError:
             raise
         except DataError as error:
-            return error
-        except OSError as error:
-            return DataError(str(error))
+            return _Contents(None, damage or str(error))
+
+    def _damage_of(self, shard: Shard) -> str:
+        """Why the whole shard cannot be used; "" where it can."""
+        try:
+            check_size(self._source, shard)
+            if self._verify and self._source.sha256(shard.name) != shard.sha256:
+                return "its sha256 is not the one in the index"
+        except SourceError:
+            raise
+        except (DataError, OSError) as error:
+            return str(error)
+        return ""
 
     def _table(self, item: Item) -> _Table:
         return self._tables.get((item.shard, item.sample), lambda: self._checked(item))
 
     def _checked(self, item: Item) -> _Table:
         """A sample's table of chunks, after its JSON was held against the index. Raises ValueError, OSError."""
-        shard, members, packing = self._shards[item.shard], self._contents(item.shard), self._packing
+        shard, members, packing = self._shards[item.shard], self._contents(item.shard).members, self._packing
+        assert members is not None
         frames, meta = (_place(members, ext, item.sample) for ext in (packing.member, META_MEMBER))
         tail = Member(frames.offset + max(frames.size - packing.table_bytes, 0), min(frames.size, packing.table_bytes))
         table, text = self._both(shard.name, tail, meta)
