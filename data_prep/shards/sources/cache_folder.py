@@ -95,7 +95,7 @@ class CacheFolder:
                 f"{unquote(aside.stem)} has {size / 2**20:.1f} MB or more, the cache {self.root} holds "
                 f"nowcast.data.cache_mb={self.size_mb} in all; give more, or build with fewer --samples-per-shard"
             )
-        with self._locked_root():
+        with self.locked():
             found = [file for file in self._files() if file.path != aside]
             whole = sorted(file for file in found if file.path.suffix != _PARTIAL)
             others = [file for file in found if file.path.suffix == _PARTIAL and not _swept(file.path)]
@@ -129,7 +129,8 @@ class CacheFolder:
         yield None
 
     @contextmanager
-    def _locked_root(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Nobody else counts, deletes, reserves or renames."""
         with _opened(self.root / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -180,7 +181,8 @@ class Partial:
         with self._disk_errors():
             os.truncate(self._handle, self._written)
             os.fsync(self._handle)  # after a power failure, too, a name must mean a whole file
-            os.replace(self._aside, self._path)
+            with self._folder.locked():  # else who counts meanwhile could see neither name
+                os.replace(self._aside, self._path)
         self.whole = True
 
     @contextmanager

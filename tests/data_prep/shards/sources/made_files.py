@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data_prep.shards.sources.cache import CachedSource, Download
@@ -78,11 +79,12 @@ def be_killed(root: Path, log: Path, name: str) -> None:
 
 
 def bytes_in(root: Path) -> int:
-    """Of all files of the cache, those being written at their reserved size."""
-    sizes = 0
-    for path in root.glob("*/*"):
-        try:
-            sizes += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return sizes
+    """Of all files of the cache, those being written at their reserved size, while nobody makes room."""
+    sizes: dict[int, int] = {}  # by inode: one that is renamed meanwhile may be seen twice
+    with open(root / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in root.glob("*/*"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())
