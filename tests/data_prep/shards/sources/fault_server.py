@@ -64,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 5
+    disable_nagle_algorithm = True
     server_of: FaultServer
 
     def do_GET(self) -> None:

@@ -142,7 +142,7 @@ def test_a_download_that_breaks_is_made_again_from_the_beginning(root: Path, log
 
     def fail_in_the_middle() -> None:
         if next(calls) in (3, 5):
-            raise TransientError("of the test")
+            raise TransientError("a test")
 
     source = cached(MadeFiles(log, between=fail_in_the_middle, sized=False), root, 1)
     assert source.read(A, 299_000, 1000) == content_of(A)[299_000:]
