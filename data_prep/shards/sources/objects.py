@@ -18,7 +18,7 @@ from data_prep.shards.sources.retry import Retries, TransientError, without_secr
 
 _ABSENT, _PAST_THE_END = (404, 410), 416
 _MAY_PASS = (408, 429)  # and all from 500 on
-_CODES_THAT_MAY_PASS = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestTimeTooSkewed")
+_CODES_THAT_MAY_PASS = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
 
 Result = TypeVar("Result")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,15 @@ FOLDER = {
     "train/train-000000.idx": b"v1.2 1\n",
     "train/train-000001.tar": random.Random(1).randbytes(200_000),
 }
+
+
+def open_below(folder: Path) -> int:
+    """Handles that this process holds of files of a folder, deleted ones too."""
+    count = 0
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += os.readlink(handle).startswith(f"{folder}/")
+    return count
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from data_prep.errors import SourceError, UserError
 from data_prep.shards.sources.cache import CachedSource, Download
 from data_prep.shards.sources.cache_folder import CacheFolder, default_root
 from data_prep.shards.sources.retry import Retries, TransientError
+from tests.data_prep.shards.sources.conftest import open_below
 from tests.data_prep.shards.sources.made_files import MadeFiles, be_killed, bytes_in, cached, content_of, read_many
 
 A, B, C, D = "300000-a", "300000-b", "300000-c", "300000-d"
@@ -93,12 +94,11 @@ def test_the_least_recently_used_make_room(root: Path, log: Path, monkeypatch: p
 def test_a_file_deleted_while_it_is_read_is_fetched_again_and_its_bytes_given_back(root: Path, log: Path) -> None:
     source = cached(MadeFiles(log), root, 1)
     source.read(A, 0, 1)
-    before = len(os.listdir("/proc/self/fd"))
     for path in root.glob("*/*"):
         path.unlink()
     assert source.read(A, 100, 9) == content_of(A)[100:109]  # it is open
     source.read(B, 0, 1)
-    assert len(os.listdir("/proc/self/fd")) == before  # B's instead of A's
+    assert open_below(root) == 1  # B, A no more
     assert source.read(A, 100, 9) == content_of(A)[100:109]
     assert log.read_text().split() == [A, B, A]
     source.close()

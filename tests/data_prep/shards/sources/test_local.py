@@ -12,11 +12,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.files import sha256_of
 from data_prep.shards.sources.local import LocalSource, folder_of
-from tests.data_prep.shards.sources.conftest import FOLDER, TAR
-
-
-def open_handles() -> int:
-    return len(os.listdir("/proc/self/fd"))
+from tests.data_prep.shards.sources.conftest import FOLDER, TAR, open_below
 
 
 def test_reads_what_is_there(folder: Path) -> None:
@@ -62,16 +58,16 @@ def test_files_evicted_while_others_read_them_stay_open_for_these(tmp_path: Path
     names = [f"{i}.tar" for i in range(8)]
     for i, name in enumerate(names):
         (tmp_path / name).write_bytes(bytes([i]) * 5000)
-    before, source = open_handles(), LocalSource(tmp_path, capacity=2)
+    source = LocalSource(tmp_path, capacity=2)
 
     def read(job: int) -> None:
         assert source.read(names[job % 8], job % 1000, 4000) == bytes([job % 8]) * 4000
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, range(4000)))
-    assert open_handles() <= before + 2
+    assert open_below(tmp_path) == 2
     source.close()
-    assert open_handles() == before
+    assert open_below(tmp_path) == 0
 
 
 def test_a_read_is_its_threads_until_the_thread_reads_again(folder: Path) -> None:
@@ -84,13 +80,14 @@ def test_a_read_is_its_threads_until_the_thread_reads_again(folder: Path) -> Non
 
 
 def test_deleted_files_are_let_go(folder: Path) -> None:
-    source, before = LocalSource(folder), open_handles()
+    source = LocalSource(folder)
     source.read(TAR, 0, 1)
     source.read("index.json", 0, 1)
     (folder / TAR).unlink()
     assert source.read(TAR, 7, 1) == FOLDER[TAR][7:8]
+    assert open_below(folder) == 2
     source.forget_deleted()
-    assert open_handles() == before + 1
+    assert open_below(folder) == 1
     with pytest.raises(FileNotFoundError):
         source.read(TAR, 0, 1)
     source.close()
