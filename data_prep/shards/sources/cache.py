@@ -52,6 +52,7 @@ class CachedSource:
         self._cached = LocalSource(cache.root)
         self._place = self._place_of(b"")
         self._used: dict[str, float] = {}
+        self._prepared = False
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, None where only reading it all would tell."""
@@ -71,19 +72,16 @@ class CachedSource:
 
     def read(self, name: str, offset: int, size: int) -> memoryview:
         """Exactly `size` bytes, valid until this thread reads again; the file is fetched first unless it is there."""
+        if not self._prepared:  # before anything is read there: others may have laid files where they know it will be
+            self._cache.prepare()
+            self._prepared = True
         key = self._key(name)
         for _ in range(_MOST_VANISHED):
-            try:
-                blob = self._cached.read(key, offset, size)
-            except FileNotFoundError:
-                self._fetch(name, key)
-                continue
-            except ValueError as error:  # cut off on the way here, perhaps: it is not kept
-                self._path(key).unlink(missing_ok=True)
-                self._cached.forget(key)
-                raise ValueError(str(error).replace(key, name)) from None
-            self._note_use(key)
-            return blob
+            blob = self._read_cached(name, key, offset, size)
+            if blob is not None:
+                self._note_use(key)
+                return blob
+            self._fetch(name, key)
         raise SourceError(
             f"{self._what(name)} was deleted from the cache {self._cache.root} {_MOST_VANISHED} times before it could "
             "be read; give a larger nowcast.data.cache_mb, or a nowcast.data.cache_dir that nothing else empties"
@@ -105,6 +103,21 @@ class CachedSource:
         """Closes files and ends waits; the cache stays for the next run."""
         self._retries.close()
         self._cached.close()
+
+    def _read_cached(self, name: str, key: str, offset: int, size: int) -> memoryview | None:
+        """None where the file is not there."""
+        try:
+            return self._cached.read(key, offset, size)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:  # cut off on the way here, perhaps: it is not kept
+            self._path(key).unlink(missing_ok=True)
+            self._cached.forget(key)
+            raise ValueError(str(error).replace(key, name)) from None
+        except OSError as error:
+            raise SourceError(
+                f"the cache {self._cache.root} cannot be read ({error.strerror}); give another nowcast.data.cache_dir"
+            ) from None
 
     def _fetch(self, name: str, key: str) -> None:
         def download(partial: Partial) -> None:

@@ -53,6 +53,15 @@ class CacheFolder:
         self._private = root is None
         self._limit = size_mb * 2**20
 
+    def prepare(self) -> None:
+        """Makes the folder. Raises UserError where it cannot be made, or somebody else could have laid files there."""
+        with _unusable(self.root):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self.root.lstat()
+        owned = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if self._private and not owned:
+            raise UserError(f"{self.root} is not this user's own folder; give another as nowcast.data.cache_dir")
+
     def used(self, path: Path) -> None:
         """Notes that the file is in use: those not used for longest are deleted first."""
         with suppress(FileNotFoundError):  # deleted meanwhile; who has it open reads on
@@ -64,7 +73,9 @@ class CacheFolder:
         Raises what `write` does, UserError for a file larger than the cache, SourceError for a full disk; then
         nothing is left of it.
         """
-        self._prepare(path)
+        self.prepare()
+        with _unusable(self.root):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
         with self._locked_partial(path, pause) as handle:
             if handle is None:
                 return
@@ -84,7 +95,7 @@ class CacheFolder:
                 f"{unquote(aside.stem)} has {size / 2**20:.1f} MB or more, the cache {self.root} holds "
                 f"nowcast.data.cache_mb={self.size_mb} in all; give more, or build with fewer --samples-per-shard"
             )
-        with self._locked_root():
+        with self.locked():
             found = [file for file in self._files() if file.path != aside]
             whole = sorted(file for file in found if file.path.suffix != _PARTIAL)
             others = [file for file in found if file.path.suffix == _PARTIAL and not _swept(file.path)]
@@ -99,19 +110,6 @@ class CacheFolder:
         if own and any((file.size, file.path) > (own, aside) for file in others):
             raise _StepBackError
         return False
-
-    def _prepare(self, path: Path) -> None:
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self.root.lstat()
-            owned = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-            if self._private and not owned:
-                raise UserError(f"{self.root} is not this user's own folder; give another as nowcast.data.cache_dir")
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the cache {self.root} cannot be used ({error.strerror}); give a writable nowcast.data.cache_dir"
-            ) from None
 
     @contextmanager
     def _locked_partial(self, path: Path, pause: Pause) -> Iterator[int | None]:
@@ -131,7 +129,8 @@ class CacheFolder:
         yield None
 
     @contextmanager
-    def _locked_root(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Nobody else counts, deletes, reserves or renames."""
         with _opened(self.root / ".lock") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -182,7 +181,8 @@ class Partial:
         with self._disk_errors():
             os.truncate(self._handle, self._written)
             os.fsync(self._handle)  # after a power failure, too, a name must mean a whole file
-            os.replace(self._aside, self._path)
+            with self._folder.locked():  # else who counts meanwhile could see neither name
+                os.replace(self._aside, self._path)
         self.whole = True
 
     @contextmanager
@@ -194,6 +194,16 @@ class Partial:
                 f"the cache {self._folder.root} cannot be written ({error.strerror}); free some space there, "
                 "or give another nowcast.data.cache_dir or a smaller nowcast.data.cache_mb"
             ) from None
+
+
+@contextmanager
+def _unusable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the cache {root} cannot be used ({error.strerror}); give a writable nowcast.data.cache_dir"
+        ) from None
 
 
 @contextmanager

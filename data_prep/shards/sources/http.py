@@ -188,10 +188,10 @@ class HttpSource:
 
     def sha256(self, name: str) -> str:
         """Hex sha256 of a file: by ranges, so that a broken connection costs a piece, not the file."""
-        size = self.size(name)
-        if self._ranges and size is not None:
-            return sha256_by_ranges(self, name, size)
-        return self._whole.sha256(name)
+        size = self.size(name) if self._ranges else None
+        if size is None or not self._ranges:
+            return self._whole.sha256(name)
+        return sha256_by_ranges(self, name, size)
 
     def close(self) -> None:
         """Closes connections and files."""

@@ -110,9 +110,10 @@ class LocalSource:
                 return file
         file = _OpenFile(os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC))  # unlocked: a network disk is slow
         with self._lock:
-            if len(self._files) >= self._capacity:
+            file = self._files.setdefault(name, file)  # another thread may have been faster
+            if len(self._files) > self._capacity:
                 self._files.popitem(last=False)
-            return self._files.setdefault(name, file)
+            return file
 
     def _path(self, name: str) -> Path:
         return self._folder / inside(name, self.location)

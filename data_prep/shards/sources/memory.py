@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 
 
+class _OfThread(threading.local):
+    memory = memoryview(b"")
+
+
 class ThreadMemory:
     """Gives each thread the same memory at each call: fresh pages would cost more than reading into them."""
 
     def __init__(self) -> None:
-        self._of_thread = threading.local()
+        self._of_thread = _OfThread()
 
     def __call__(self, size: int) -> memoryview:
         """`size` bytes, this thread's until its next call."""
-        if len(getattr(self._of_thread, "memory", b"")) < size:
+        if len(self._of_thread.memory) < size:
             self._of_thread.memory = memoryview(bytearray(size))
-        memory: memoryview = self._of_thread.memory
-        return memory[:size]
+        return self._of_thread.memory[:size]
 
 
 def too_short(name: str, missing: int) -> ValueError:

@@ -18,7 +18,7 @@ from data_prep.shards.sources.retry import Retries, TransientError, without_secr
 
 _ABSENT, _PAST_THE_END = (404, 410), 416
 _MAY_PASS = (408, 429)  # and all from 500 on
-_CODES_THAT_MAY_PASS = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestTimeTooSkewed")
+_CODES_THAT_MAY_PASS = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
 
 Result = TypeVar("Result")
 
@@ -89,13 +89,14 @@ def _meaning(error: Exception, url: str) -> Exception:
     answer = answer if isinstance(answer, dict) else {}
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = answer.get("Error", {}).get("Code", "")
-    told = without_secrets(str(error)) or type(error).__name__
+    words = f"the store answered {status} {code}".rstrip() if status else str(error) or type(error).__name__
+    told = without_secrets(words)
     if isinstance(error, FileNotFoundError) or status in _ABSENT:
         return absent(url)
     if status == _PAST_THE_END:
         return _PastTheEndError()
     if status in _MAY_PASS or status >= 500 or code in _CODES_THAT_MAY_PASS or (not status and _of_network(error)):
-        return TransientError(f"of {told}")
+        return TransientError(told)
     return SourceError(
         f"{url} is refused ({told}); see that AWS_PROFILE or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
         "AWS_ENDPOINT_URL are set on this host, or FSSPEC_S3_ANON=true for a public bucket"
@@ -103,9 +104,12 @@ def _meaning(error: Exception, url: str) -> Exception:
 
 
 def _of_network(error: Exception) -> bool:
-    from botocore.exceptions import BotoCoreError, HTTPClientError
+    from botocore import exceptions as known
 
-    return isinstance(error, HTTPClientError) or not isinstance(error, BotoCoreError | ValueError | TypeError)
+    network = (
+        known.HTTPClientError, known.ConnectionError, known.IncompleteReadError, known.MetadataRetrievalError
+    )  # fmt: skip
+    return isinstance(error, network) or not isinstance(error, known.BotoCoreError | ValueError | TypeError)
 
 
 def _prefix(url: str) -> str:

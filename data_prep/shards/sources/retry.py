@@ -49,7 +49,7 @@ class Retries:
                 self._sleep(max(last.after_s, _wait_s(number)))
         times = "1 attempt" if failed == 1 else f"{failed} attempts"
         raise SourceError(
-            f"{what} could not be read in {times}, the last failed because {last.reason}; "
+            f"{what} could not be read in {times}; the last failed: {last.reason}; "
             "see that it can be reached from this host, then give the same command again"
         )
 
