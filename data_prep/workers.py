@@ -39,7 +39,7 @@ def in_parallel(function: Callable[[Task], Result], tasks: list[Task], workers: 
         in_hand: dict[Future[Result], Task] = {}
         while True:
             for task in islice(waiting, workers - len(in_hand)):
-                in_hand[pool.submit(function, task)] = task
+                in_hand[_submitted(pool, function, task)] = task
             if not in_hand:
                 return
             for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
@@ -48,6 +48,16 @@ def in_parallel(function: Callable[[Task], Result], tasks: list[Task], workers: 
                 except (BrokenProcessPool, MemoryError):
                     raise WorkerDiedError(list(in_hand.values())) from None
                 yield in_hand.pop(future), result
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    """A pool of which a worker has just died takes no task; like those in hand, this one then fails."""
+    try:
+        return pool.submit(function, task)
+    except BrokenProcessPool as error:
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _alone(function: Callable[[Task], Result], task: Task) -> Result:

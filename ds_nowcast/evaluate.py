@@ -16,7 +16,9 @@ from data_prep.console import progress
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically
 from data_prep.shards.index import Shards, open_shards
+from data_prep.shards.sources import SourceOptions
 from ds_nowcast import ranks as process_group
+from ds_nowcast.config import load_config
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.launch import ends_as_a_rank, parser
@@ -24,6 +26,7 @@ from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import Evaluation, Scored
 from ds_nowcast.scoring.report import score_table, write_pictures
 from ds_nowcast.stream.order import window_starts
+from ds_nowcast.stream.windows import source_options
 
 EXAMPLE = (
     "deepspeed --hostfile hostfile --module ds_nowcast.evaluate --run runs/unet --shards shards/sevir --split test"
@@ -50,7 +53,7 @@ def evaluate(args: Namespace) -> int:
     out: Path = args.out or args.run or args.model.parent
     if args.out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
-    shards = open_shards(args.shards)
+    shards = open_shards(args.shards, _as_trained(args.run))
     shards.split(args.split)
     ranks = process_group.join()
     torch.set_num_threads(ranks.threads)
@@ -76,6 +79,12 @@ def evaluate(args: Namespace) -> int:
             ) from None
     ranks.barrier()
     return 0
+
+
+def _as_trained(run: Path | None) -> SourceOptions:
+    """How the run's config reads shards; as by default without a run."""
+    config = None if run is None else run / "config.json"
+    return source_options(load_config(config).nowcast.data if config and config.is_file() else DataKeys())
 
 
 def _with_room(data: DataKeys, batch: int, shards: Shards) -> DataKeys:

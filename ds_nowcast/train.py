@@ -220,6 +220,7 @@ class Training:
         reasons = sorted({reason for reason in self.ranks.gather(failure and str(failure)) if reason})
         if self.engine.steps > self.saved:
             self.save()
+        self.shards.source.close()  # ends what is still being tried
         raise DataError(f"{'; '.join(reasons)}; saved at step {self.engine.steps}, the same command goes on")
 
     def resume(self) -> None:
@@ -269,6 +270,7 @@ class Training:
         """Saves, as all ranks agreed, and says how to go on."""
         if self.engine.steps > self.saved:
             self.save()
+        self.shards.source.close()  # reads under way must not delay the end
         reasons = sorted({reason for reason in self.ranks.gather(stop.reason) if reason})
         self.display.say(
             f"stopped at step {self.engine.steps} by {', '.join(reasons)}; saved, the same command goes on"

@@ -58,6 +58,10 @@ class DataKeys(Strict):
         False, description="compare each shard's sha256 with the index before its first sample is used"
     )
     requests: Count = Field(16, description="most reads under way at once per rank, of shards that lie elsewhere")
+    retries: Annotated[int, Field(ge=0)] = Field(
+        5,
+        description="times that such a read is made again, with growing pauses (five bridge a minute), before the run ends",
+    )
     cache_dir: str | None = Field(
         None, description="folder for shards of sources that give no byte ranges; None takes one below the user's cache"
     )

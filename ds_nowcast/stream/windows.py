@@ -7,6 +7,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -72,16 +73,21 @@ def open_for(location: str, data: DataKeys) -> Shards:
 
     Where samples may be bad, a damaged shard is not an error before it is read.
     """
-    options = SourceOptions(
+    shards = open_shards(location, source_options(data), whole=data.max_bad_samples == 0)
+    if not shards.source.local:
+        _check_cache(shards, data)
+    return shards
+
+
+def source_options(data: DataKeys) -> SourceOptions:
+    """How a config wants shards to be read."""
+    return SourceOptions(
         allow_pipe=data.allow_pipe,
         cache_dir=None if data.cache_dir is None else Path(data.cache_dir),
         cache_mb=data.cache_mb,
         requests=data.requests,
+        retries=data.retries,
     )
-    shards = open_shards(location, options, whole=data.max_bad_samples == 0)
-    if not shards.source.local:
-        _check_cache(shards, data)
-    return shards
 
 
 def _check_cache(shards: Shards, data: DataKeys) -> None:
@@ -216,24 +222,33 @@ def _check_meta(text: bytes, key: str, shape: list[int], dtype: str) -> None:
 
 
 class _Kept(Generic[Value]):
-    """What was made last, by key, up to a total weight. Two threads may make the same at once; one of both is kept."""
+    """What was made last, by key, up to a total weight. Threads that ask for the same at once wait for the first of them."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self._weight = capacity, 0
-        self._things: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._things: OrderedDict[Hashable, tuple[Future[Value], int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value], weight: int = 1) -> Value:
-        """The thing, made outside the lock where it is not there: a slow disk or server must not stop other threads."""
+        """The thing, made outside the lock where it is not there; what `make` raises is raised, and nothing kept."""
         with self._lock:
-            if key in self._things:
+            there = self._things.get(key)
+            if there is not None:
                 self._things.move_to_end(key)
-                return self._things[key][0]
-        thing = make()
-        with self._lock:
-            if key not in self._things:
-                self._things[key] = thing, weight
+            else:
+                mine: Future[Value] = Future()
+                self._things[key] = mine, weight
                 self._weight += weight
-            while self._weight > self._capacity and len(self._things) > 1:
-                self._weight -= self._things.popitem(last=False)[1][1]
-        return thing
+                while self._weight > self._capacity and len(self._things) > 1:
+                    self._weight -= self._things.popitem(last=False)[1][1]
+        if there is not None:
+            return there[0].result()
+        try:
+            mine.set_result(make())
+        except BaseException as error:
+            mine.set_exception(error)
+            with self._lock:
+                if self._things.get(key, (None,))[0] is mine:
+                    self._weight -= self._things.pop(key)[1]
+            raise
+        return mine.result()
