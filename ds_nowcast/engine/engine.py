@@ -103,6 +103,7 @@ class Engine:
         self._hyperparameters = dict(config["optimizer"].get("params", {}))
         self._stage = int(self._engine.zero_optimization_stage())
         self._plain = self._stage == 0 and self.dtype == torch.float32
+        self._scales_itself = self._stage == 0 and self.dtype == torch.float16
         if self._plain:
             self._guard_optimizer()
 
@@ -143,15 +144,18 @@ class Engine:
         self._engine.train(mode)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Accumulates gradients; DeepSpeed divides them by accumulation and averages over ranks."""
-        self._engine.backward(loss)
+        """Accumulates gradients; DeepSpeed divides them by accumulation and averages over ranks.
+
+        At ZeRO 0 in float16 it divides them by the loss scale too, but leaves it to us to multiply the loss by it.
+        """
+        self._engine.backward(loss * self._loss_scale() if self._scales_itself else loss)
 
     def step(self) -> Stepped | None:
         """After each backward; None before the last micro-batch of an optimizer step."""
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
             return None
-        lr, norm = float(self._engine.get_lr()[0]), None
+        lr, norm, scale = float(self._engine.get_lr()[0]), None, self._loss_scale()
         if self._plain:
             norm = self._own_grad_norm()
             self._engine.optimizer.overflow = not math.isfinite(norm)
@@ -159,6 +163,8 @@ class Engine:
         if norm is None:
             reported = self._engine.get_global_grad_norm()
             norm = None if reported is None else float(reported)
+            if norm is not None and self._scales_itself and hasattr(self._engine.optimizer, "fp32_groups"):
+                norm /= scale  # which its unfused optimizer leaves in
         return Stepped(bool(self._engine.was_step_applied()), norm, lr, self._loss_scale())
 
     def pass_over(self) -> None:
