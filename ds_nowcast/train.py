@@ -26,7 +26,7 @@ from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, sele
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import identity, training_order
 from ds_nowcast.stream.pipeline import CodeStream, batches_that_fit, training_stream
-from ds_nowcast.training.checkpoints import Checkpoints, finished_tags
+from ds_nowcast.training.checkpoints import Checkpoints
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
 from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
@@ -99,7 +99,7 @@ def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> No
     keys = config.nowcast
     torch.manual_seed(keys.seed)
     model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    if init_from is not None and not finished_tags(run.checkpoints):
+    if init_from is not None and not run.has_checkpoints:
         load_into(model, read_weights(init_from), init_from)
     return model
 

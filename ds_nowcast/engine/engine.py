@@ -267,6 +267,12 @@ class Engine:
         return client_state
 
     def _load_as_saved(self, folder: Path, tag: str) -> dict[str, Any]:
-        path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
+        try:
+            path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
+        except OSError as error:
+            raise UserError(
+                f"{folder / tag} cannot be read on {host()} ({error}); run the same command again when it can, and see that the run "
+                "folder is on a disk that all hosts share"
+            ) from error
         assert path is not None, f"{folder}/{tag} was verified and then not loaded"
         return dict(client_state)

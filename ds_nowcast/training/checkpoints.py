@@ -85,7 +85,8 @@ class Checkpoints:
                 f"it goes on from the checkpoint before"
             ) from None
         if self._ranks.first:
-            self._prune(tag, best)
+            with suppress(OSError):  # what cannot be looked at stays until the next time
+                self._prune(tag, best)
         return target
 
     def _finish(self, target: Path, files: dict[str, dict[str, Any]], saved_with: dict[str, Any]) -> None:

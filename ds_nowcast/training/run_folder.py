@@ -51,6 +51,17 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def has_checkpoints(self) -> bool:
+        """Whether one was finished, so that a launch resumes. Raises UserError where that cannot be told."""
+        try:
+            return bool(finished_tags(self.checkpoints))
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.checkpoints} cannot be read ({error.strerror}); run the same command again when it can, or "
+                "give another --run folder"
+            ) from None
+
+    @property
     def metrics(self) -> Path:
         """Where each log step leaves a line."""
         return self.path / "metrics.jsonl"
@@ -92,7 +103,7 @@ class RunFolder:
             batch = config.batch(ranks)
             return batch, batch
         batch, now_asked = config.batch_again(ranks, asked)
-        if batch.total != asked.total and finished_tags(self.checkpoints):
+        if batch.total != asked.total and self.has_checkpoints:
             raise UserError(
                 f"{self.path} was trained with {asked.total} samples a step and this launch has {batch.total}; keep the batch size "
                 "of its config.json, or give a new --run folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +16,7 @@ from torch import nn
 
 from ds_nowcast import ranks as process_group
 from ds_nowcast.engine import WORKPLACE, Engine, Stepped
+from ds_nowcast.errors import SaveError
 from ds_nowcast.ranks import Ranks
 
 ACCUMULATION, MICRO = 2, 2
@@ -177,6 +179,23 @@ def around_a_fused_optimizer(precision: str, ranks: Ranks, folder: Path) -> dict
     }
 
 
+def failing_moves(ranks: Ranks, folder: Path) -> dict[str, list[str]]:
+    """What each rank is told where rank 0 cannot write the universal form, and where rank 1 cannot read it."""
+    saved = Training("fp32", 2, ranks)
+    saved.step()
+    saved.engine.save(folder, "saved", {})
+    told = {}
+    for name, rank in (("write_universal", 0), ("read_universal", 1)):
+        broken = patch(f"ds_nowcast.engine.moving.{name}", side_effect=RuntimeError("unexpected pos 704"))
+        with broken if ranks.rank == rank else nullcontext():
+            try:
+                Training("fp32", 3, ranks).engine.load(folder, "saved", saved.engine.kind)
+                told[name] = ranks.gather("nothing")
+            except SaveError as error:
+                told[name] = ranks.gather(str(error))
+    return told | {"left": [str(path) for path in folder.glob(f"{WORKPLACE}/**/*")]}
+
+
 def main(out: Path) -> None:
     ranks = process_group.join()
     torch.set_num_threads(1)
@@ -194,6 +213,9 @@ def main(out: Path) -> None:
         }
         if ranks.first:
             (out / f"{name}.json").write_text(json.dumps(report))
+    told = failing_moves(ranks, out / "failing")
+    if ranks.first:
+        (out / "failing.json").write_text(json.dumps(told))
     for precision in ("bf16", "fp16"):
         report = around_a_fused_optimizer(precision, ranks, out / f"{precision}_flat")
         if ranks.first:

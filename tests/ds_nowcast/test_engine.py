@@ -128,6 +128,20 @@ def test_a_flat_optimizer_as_on_a_gpu_is_moved_to_and_from(reports: Path, precis
         check_moved(seen[direction], 1e-2)
 
 
+def test_a_move_that_fails_on_one_rank_is_told_on_all_and_leaves_nothing(reports: Path) -> None:
+    told = json.loads((reports / "failing.json").read_text())
+    for error in told["write_universal"]:
+        assert "could not be made ready in" in error
+        assert "for 2 ranks at ZeRO 3 (RuntimeError: unexpected pos 704; " in error
+        assert (
+            "MB are free there); make room if the disk is full, or launch 2 ranks at ZeRO 2, as it was saved" in error
+        )
+    for error in told["read_universal"]:
+        assert "could not be read (rank 1: RuntimeError: unexpected pos 704)" in error
+    assert len(told["write_universal"]) == len(told["read_universal"]) == 2
+    assert told["left"] == []
+
+
 def check_moved(seen: dict[str, Any], tolerance: float) -> None:
     assert seen["moved"]
     assert seen["failure"] is None

@@ -182,6 +182,22 @@ def test_the_samples_of_a_step_are_free_until_a_checkpoint_is_saved(
     assert started("train_batch_size=8").batch(run).total == 8
 
 
+def test_checkpoints_that_cannot_be_looked_at_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path)
+    assert not run.has_checkpoints
+    a_checkpoint(tmp_path)
+    assert run.has_checkpoints
+
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", broken)
+    with pytest.raises(
+        UserError, match=r"checkpoints cannot be read \(Input/output error\); run the same command again"
+    ):
+        _ = run.has_checkpoints
+
+
 def test_a_run_of_an_earlier_version_has_the_config_s_samples(started: Callable[..., Launch], tmp_path: Path) -> None:
     run = tmp_path / "run"
     started().describe(run)
