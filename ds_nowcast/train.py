@@ -28,7 +28,7 @@ from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import identity, training_order
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes, batches_that_fit, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
-from ds_nowcast.training.checkpoints import Checkpoints, finished_tags
+from ds_nowcast.training.checkpoints import Checkpoints
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
 from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
@@ -72,7 +72,7 @@ def train(args: argparse.Namespace) -> int:
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     config, run = load_config(args.deepspeed_config, overrides), RunFolder(args.run)
     shards = open_for(args.shards, config.nowcast.data)
-    batch = config.batch(process_group.environment_world())
+    batch, asked = run.batch(config, process_group.environment_world())
     check_fits(config, shards, batch)
     run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
     run.check(run_is, order_is, new_order=args.new_order)
@@ -82,21 +82,20 @@ def train(args: argparse.Namespace) -> int:
     with StopRequest() as stop:
         ranks = process_group.join(always=True)
         torch.set_num_threads(ranks.threads)
-        engine = Engine(model, config.for_deepspeed(batch), ranks)
-        with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
+        ranks.on_first(run.lock_if_there)
+        with (
+            run.recording_failure(ranks.rank, process_group.host()),
+            Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display,
+        ):
+            engine = Engine(model, config.for_deepspeed(batch), ranks)
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
             )
             training = Training(config, shards, run, ranks, batch, engine, display, parameters)
             ranks.on_first(run.lock)
             training.resume()
-            ranks.on_first(lambda: run.describe(config, run_is, order_is, ranks.world))
-            try:
-                return training.run(stop)
-            except ExpectedError as error:
-                if ranks.first:
-                    run.fail(str(error), ranks.rank, process_group.host(), error.exit_code)
-                raise
+            ranks.on_first(lambda: run.describe(config, run_is, order_is, batch, asked))
+            return training.run(stop)
 
 
 def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
@@ -104,7 +103,7 @@ def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> No
     keys = config.nowcast
     torch.manual_seed(keys.seed)
     model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    if init_from is not None and not finished_tags(run.checkpoints):
+    if init_from is not None and not run.has_checkpoints:
         load_into(model, read_weights(init_from), init_from)
     return model
 
@@ -224,17 +223,22 @@ class Training:
         raise DataError(f"{'; '.join(reasons)}; saved at step {self.engine.steps}, the same command goes on")
 
     def resume(self) -> None:
-        """Goes on from the newest whole checkpoint, if there is one."""
-        tag = self.checkpoints.newest(self.engine, self.display.warn)
-        if tag is not None:
-            self.state = self.engine.load(self.run_folder.checkpoints, tag)["nowcast"]
+        """Goes on from the newest whole checkpoint, if there is one, whatever number of ranks and ZeRO stage saved it."""
+        saved = self.checkpoints.newest(self.engine, self.display.warn)
+        if saved is not None:
+            self.state = self.engine.load(self.run_folder.checkpoints, saved.tag, saved.saved_with)["nowcast"]
             self.saved = self.engine.steps
             if self.engine.samples != self.engine.steps * self.batch.total:
                 raise UserError(
                     f"{self.run_folder.path} was trained with {self.engine.samples // max(self.engine.steps, 1)} samples a step and this "
                     f"launch has {self.batch.total}; keep the batch size of its config.json, or give a new --run folder"
                 )
-            self.display.say(f"resuming at step {self.engine.steps} from {tag}")
+            moved = f"{saved}; now {self.batch} at ZeRO {self.engine.kind['ZeRO stage']}"
+            self.display.say(
+                f"resuming at step {self.engine.steps} from {saved.tag if saved.fits(self.engine) else moved}"
+            )
+            if changes := self.ranks.on_first(lambda: self.run_folder.changes(self.config)):
+                self.display.say(f"changed since the last launch: {'; '.join(changes)}")
         with saving(self.run_folder.metrics):
             self.metrics = self.ranks.on_first(lambda: Metrics(self.run_folder.metrics, self.engine.steps))
 
@@ -263,7 +267,8 @@ class Training:
 
     def save(self) -> None:
         """Saves a checkpoint of the present step."""
-        self.checkpoints.save(self.engine, {"nowcast": self.state})
+        best = self.state["best"]
+        self.checkpoints.save(self.engine, {"nowcast": self.state}, best and best["step"])
         self.saved = self.engine.steps
 
     def stopped(self, stop: StopRequest) -> int:

@@ -29,6 +29,19 @@ class RunConfig(DeepSpeedKeys):
             ranks, self.train_batch_size, self.train_micro_batch_size_per_gpu, self.gradient_accumulation_steps
         )
 
+    def batch_again(self, ranks: int, asked: Batch) -> tuple[Batch, Batch]:
+        """Of a later launch, and what to remember as asked for; `asked` is what the config gave at an earlier launch.
+
+        A config that still gives it at that number of ranks has not been changed: the total then stays as it is, whatever
+        the number of ranks now. Else the config holds. Raises UserError.
+        """
+        try:
+            unchanged = self.batch(asked.ranks) == asked
+        except UserError:
+            unchanged = False
+        batch = asked.at(ranks) if unchanged else self.batch(ranks)
+        return batch, asked if unchanged else batch
+
     def to_dict(self) -> dict[str, Any]:
         """As written in a config file: DeepSpeed's keys as given, ours with their defaults."""
         ours = self.nowcast.model_dump(mode="json")

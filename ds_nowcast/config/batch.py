@@ -21,6 +21,19 @@ class Batch(NamedTuple):
         """Samples of an optimizer step that one rank takes."""
         return self.micro * self.accumulation
 
+    def at(self, ranks: int) -> Batch:
+        """The same samples a step at another number of ranks: the largest micro-batch not above this one that fits.
+
+        Raises UserError where the total does not divide over the ranks.
+        """
+        if self.total % ranks:
+            raise UserError(
+                f"the run has {self.total} samples a step, which do not divide over {ranks} ranks; {_fitting_ranks(self.total)}"
+            )
+        share = self.total // ranks
+        micro = max(n for n in _divisors(share) if n <= self.micro)
+        return Batch(self.total, micro, share // micro, ranks)
+
     def __str__(self) -> str:
         return f"{self.total} samples a step = micro-batch {self.micro} x accumulation {self.accumulation} x {self.ranks} ranks"
 

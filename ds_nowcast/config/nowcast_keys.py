@@ -119,7 +119,7 @@ class CheckpointKeys(Strict):
 
     every: Count = Field(1000, description="optimizer steps between checkpoints; the last step is always saved")
     keep: Annotated[int, Field(ge=2)] = Field(
-        3, description="newest checkpoints kept; 2 or more, so a damaged one has a predecessor"
+        3, description="newest checkpoints kept beside the best step's; 2 or more, so a damaged one has a predecessor"
     )
 
 

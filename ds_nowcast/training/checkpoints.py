@@ -2,6 +2,10 @@
 
 checkpoints/step_00000100/   DeepSpeed's files and manifest.json {"files": {name: {bytes, sha256}}, "saved_with": ...}
 checkpoints/latest           the tag of the newest whole one
+checkpoints/.universal/      there only while one is being moved to another number of ranks or ZeRO stage
+
+Damage (a file that is missing, cut short or changed) is passed over: the checkpoint before is used. A file that cannot be
+read now (a disk or network in trouble, permissions) is no damage: the launch ends, and later finds all as it was.
 """
 
 from __future__ import annotations
@@ -11,17 +15,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
 from data_prep.files import sha256_of, write_atomically
-from ds_nowcast.engine import Engine
+from ds_nowcast.engine import WORKPLACE, Engine
 from ds_nowcast.errors import SaveError
 from ds_nowcast.ranks import Ranks
 
 _TAG, _RANK_FILE = re.compile(r"step_(\d{8})"), re.compile(r"zero_pp_rank_(\d+)_")
 MANIFEST = "manifest.json"
+_MOVING = ("ranks", "ZeRO stage")  # what of an engine's kind may be another where a checkpoint is loaded
 
 
 def tag_of(step: int) -> str:
@@ -29,14 +35,32 @@ def tag_of(step: int) -> str:
     return f"step_{step:08d}"
 
 
+class Saved(NamedTuple):
+    """A whole checkpoint."""
+
+    tag: str
+    saved_with: dict[str, Any]  # ranks, ZeRO stage, precision ... of the engine that saved it
+
+    def fits(self, engine: Engine) -> bool:
+        """Whether that engine had as many ranks and the ZeRO stage of this one."""
+        return self.saved_with == engine.kind
+
+    def __str__(self) -> str:
+        return f"{self.tag}, saved by {self.saved_with['ranks']} ranks at ZeRO {self.saved_with['ZeRO stage']}"
+
+
 class Checkpoints:
     """The checkpoints of one run folder."""
 
     def __init__(self, folder: Path, keep: int, ranks: Ranks) -> None:
         self._folder, self._keep, self._ranks = folder, keep, ranks
+        self._damaged: set[str] = set()  # those passed over when the run was resumed, on rank 0
 
-    def save(self, engine: Engine, client_state: dict[str, Any]) -> Path:
-        """Saves the engine's present step. Raises SaveError on all ranks if any rank could not write; `latest` then stays."""
+    def save(self, engine: Engine, client_state: dict[str, Any], best: int | None = None) -> Path:
+        """Saves the engine's present step, then prunes; the checkpoint of the step `best` stays, if there is one.
+
+        Raises SaveError on all ranks if any rank could not write; `latest` then stays.
+        """
         tag = tag_of(engine.steps)
         target = self._folder / tag
         try:
@@ -52,21 +76,18 @@ class Checkpoints:
             if failures:
                 raise OSError("; ".join(failures))
             hashed = {name: entry for _, files in reports for name, entry in files.items()}
-            self._ranks.on_first(lambda: self._finish(target, hashed, self._saved_with(engine)))
+            self._ranks.on_first(lambda: self._finish(target, hashed, engine.kind))
         except OSError as error:
             if self._ranks.first:
-                shutil.rmtree(target, ignore_errors=True)
+                _remove(target)
             raise SaveError(
                 f"checkpoint {target} could not be written ({error}); make room and run the same command again: "
                 f"it goes on from the checkpoint before"
             ) from None
         if self._ranks.first:
-            self._prune(tag)
+            with suppress(OSError):  # what cannot be looked at stays until the next time
+                self._prune(tag, best)
         return target
-
-    def _saved_with(self, engine: Engine) -> dict[str, Any]:
-        """What a launch that loads it must have in common."""
-        return {"ranks": self._ranks.world, **engine.kind}
 
     def _finish(self, target: Path, files: dict[str, dict[str, Any]], saved_with: dict[str, Any]) -> None:
         """On rank 0: the manifest, then `latest`."""
@@ -87,50 +108,57 @@ class Checkpoints:
                 files[path.relative_to(target).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         return files
 
-    def _prune(self, newest: str) -> None:
-        """Removes the oldest finished ones beyond `keep`, unfinished ones, and any after `newest`, which was just saved.
+    def _prune(self, newest: str, best: int | None) -> None:
+        """Removes the oldest finished ones beyond `keep`, unfinished ones, those found damaged, and any after `newest`.
 
-        Those after it were damaged: else the run would have gone on from them.
+        `newest` was just saved and is whole: those after it were damaged, else the run would have gone on from them.
         """
-        kept = [tag for tag in finished_tags(self._folder) if tag <= newest][-self._keep :]
+        good = [tag for tag in finished_tags(self._folder) if tag <= newest and tag not in self._damaged - {newest}]
+        kept = {*good[-self._keep :], *([] if best is None else [tag_of(best)])} & {*good}
         for tag in _tags(self._folder):
             if tag not in kept:
-                shutil.rmtree(self._folder / tag, ignore_errors=True)
+                _remove(self._folder / tag)
+        self._damaged.clear()
 
-    def newest(self, engine: Engine, warn: Callable[[str], None]) -> str | None:
-        """The tag to resume from: the newest undamaged one, chosen by rank 0 for all; None in a fresh run.
+    def newest(self, engine: Engine, warn: Callable[[str], None]) -> Saved | None:
+        """The one to resume from: the newest undamaged one, chosen by rank 0 for all; None in a fresh run.
 
-        Warns of each damaged one passed over. Raises UserError where all are damaged, or where the newest was saved by
-        another number of ranks or with an engine of another kind.
+        Warns of each damaged one passed over. Raises UserError where all are damaged, where one cannot be read now, or
+        where the newest was saved with another optimizer, scheduler or precision.
         """
         try:
-            tag, saved_with = self._ranks.on_first(lambda: self._choose(warn))
+            saved = self._ranks.on_first(lambda: self._choose(warn))
         except OSError as error:
-            raise UserError(f"{self._folder} cannot be read ({error.strerror}); give another --run folder") from None
-        if tag is None:
+            raise UserError(
+                f"{error.filename or self._folder} cannot be read ({error.strerror}); nothing was changed: run the same command "
+                "again when it can be read, or give another --run folder"
+            ) from None
+        if saved is None:
             return None
-        present = self._saved_with(engine)
-        differing = [
-            f"{name} {saved_with.get(name)} -> {now}" for name, now in present.items() if saved_with.get(name) != now
-        ]
+        present = {name: now for name, now in engine.kind.items() if name not in _MOVING}
+        was = saved.saved_with
+        differing = [f"{name} {was.get(name)} -> {now}" for name, now in present.items() if was.get(name) != now]
         if differing:
             raise UserError(
-                f"{self._folder / tag} cannot be resumed with other settings ({', '.join(differing)}); launch as it was saved, or give "
-                "a new --run folder and --init-from this one's last.safetensors or model.safetensors"
+                f"{self._folder / saved.tag} cannot be resumed with other settings ({', '.join(differing)}); launch as it was saved, or "
+                "give a new --run folder and --init-from this one's last.safetensors or model.safetensors"
             )
-        return tag
+        return saved
 
-    def _choose(self, warn: Callable[[str], None]) -> tuple[str | None, dict[str, Any]]:
-        """On rank 0: the tag, and what it was saved with."""
+    def _choose(self, warn: Callable[[str], None]) -> Saved | None:
+        """On rank 0. Raises OSError where something cannot be read."""
+        shutil.rmtree(self._folder / WORKPLACE, ignore_errors=True)  # of a launch that was killed
         finished, damages = finished_tags(self._folder), []
         latest = self._folder / "latest"
-        named = latest.read_text("utf-8", "replace").strip() if latest.is_file() else None
+        named = latest.read_text("utf-8", "replace").strip() if _is_there(latest) else None
         if finished and named != finished[-1]:
             there = "is missing" if named is None else f"says {named!r}"
             warn(f"{latest} {there}; the newest finished checkpoint is {finished[-1]}")
         for tag in reversed(finished):
             try:
-                return tag, _checked(self._folder / tag)
+                saved = Saved(tag, _checked(self._folder / tag))
+                self._damaged = {damaged for damaged in finished if damaged > tag}
+                return saved
             except _DamagedError as damage:
                 damages.append(f"{tag}: {damage}")
                 warn(f"checkpoint {self._folder / tag} is damaged ({damage}); trying the one before")
@@ -138,18 +166,28 @@ class Checkpoints:
             raise UserError(
                 f"no checkpoint of {self._folder} is whole ({'; '.join(damages)}); remove that folder to start anew"
             )
-        return None, {}
+        return None
 
 
 def finished_tags(folder: Path) -> list[str]:
-    """In the order of steps those whose save was not interrupted; they may have been damaged since."""
-    return [tag for tag in _tags(folder) if (folder / tag / MANIFEST).is_file()]
+    """In the order of steps those whose save was not interrupted; they may have been damaged since. Raises OSError."""
+    return [tag for tag in _tags(folder) if _is_there(folder / tag / MANIFEST)]
 
 
 def _tags(folder: Path) -> list[str]:
-    if not folder.is_dir():
+    try:
+        return sorted(path.name for path in folder.iterdir() if _TAG.fullmatch(path.name) and path.is_dir())
+    except FileNotFoundError:
         return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and _TAG.fullmatch(path.name))
+
+
+def _is_there(path: Path) -> bool:
+    """As Path.exists, but trouble with the disk or permissions raises OSError; newer Pythons take it for absence."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 class _DamagedError(Exception):
@@ -157,12 +195,14 @@ class _DamagedError(Exception):
 
 
 def _checked(target: Path) -> dict[str, Any]:
-    """What a checkpoint was saved with. Raises _DamagedError where it is not whole."""
+    """What a checkpoint was saved with. Raises _DamagedError where it is not whole, OSError where that cannot be told."""
     try:
         manifest = json.loads((target / MANIFEST).read_text("utf-8"))
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
         saved_with = dict(manifest["saved_with"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if files and not saved_with.keys() >= {*_MOVING}:
+            raise ValueError("it does not say how many ranks saved it")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _DamagedError(f"{MANIFEST} cannot be used: {error!r}") from None
     if not files:
         raise _DamagedError(f"{MANIFEST} lists no files")
@@ -172,20 +212,24 @@ def _checked(target: Path) -> dict[str, Any]:
 
 
 def _check_file(path: Path, size: int, sha256: str) -> None:
-    try:
-        if not path.is_file():
-            raise _DamagedError(f"{path.name} is missing")
-        if path.stat().st_size != size:
-            raise _DamagedError(f"{path.name} has {path.stat().st_size} bytes instead of {size}")
-        if sha256_of(path) != sha256:
-            raise _DamagedError(f"{path.name} has changed since it was written")
-    except OSError as error:
-        raise _DamagedError(f"{path.name} cannot be read: {error.strerror}") from None
+    if not _is_there(path):
+        raise _DamagedError(f"{path.name} is missing")
+    if path.stat().st_size != size:
+        raise _DamagedError(f"{path.name} has {path.stat().st_size} bytes instead of {size}")
+    if sha256_of(path) != sha256:
+        raise _DamagedError(f"{path.name} has changed since it was written")
+
+
+def _remove(target: Path) -> None:
+    """The manifest first: killed halfway, it leaves an unfinished checkpoint, not a damaged one."""
+    with suppress(OSError):
+        (target / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
 
 
 def _empty(target: Path) -> None:
     """An empty folder; what a killed save may have left in it is removed."""
-    shutil.rmtree(target, ignore_errors=True)
+    _remove(target)
     target.mkdir(parents=True, exist_ok=True)
 
 

@@ -1,7 +1,7 @@
 """The folder of one training: what it is (`run.json`, `config.json`), how it went (`metrics.jsonl`), what came of it.
 
 config.json         the resolved config; usable as --deepspeed_config
-run.json            what may not change between launches: order of samples, model, data; and versions, ranks
+run.json            what may not change between launches: order of samples, model, data, samples a step; and versions, ranks
 metrics.jsonl       one line per logged step and per evaluation
 samples/            with nowcast.log_samples: a line per sample and step, see ds_nowcast.training.sample_log
 checkpoints/        see ds_nowcast.training.checkpoints
@@ -18,23 +18,25 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import UserError
+from data_prep.errors import ExpectedError, UserError
 from data_prep.files import write_atomically
 from data_prep.shards.index import Shards
-from ds_nowcast.config import RunConfig
+from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.config.strict import parse
 from ds_nowcast.errors import SaveError
 from ds_nowcast.models import model_options
 from ds_nowcast.stream.order import OrderIdentity
+from ds_nowcast.training.checkpoints import finished_tags
 
 FORMAT_VERSION = 1
+_TOLD_WHEN_CHANGED = (("loss",), ("data", "augment"), ("evaluation", "select"))
 
 
 class RunFolder:
@@ -42,6 +44,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._handle: int | None = None  # of the lock
 
     @property
     def checkpoints(self) -> Path:
@@ -52,6 +55,17 @@ class RunFolder:
     def samples(self) -> Path:
         """Where what each step saw goes, where the config asks for it."""
         return self.path / "samples"
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether one was finished, so that a launch resumes. Raises UserError where that cannot be told."""
+        try:
+            return bool(finished_tags(self.checkpoints))
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or self.checkpoints} cannot be read ({error.strerror}); run the same command again when it can, or "
+                "give another --run folder"
+            ) from None
 
     @property
     def metrics(self) -> Path:
@@ -84,18 +98,65 @@ class RunFolder:
                 "and shards, or --new-order to go on in a new order from here"
             )
 
+    def batch(self, config: RunConfig, ranks: int) -> tuple[Batch, Batch]:
+        """Of this launch, and what the config asked for when it was last changed: see `RunConfig.batch_again`.
+
+        The first launch fixes the samples of a step. Raises UserError where the config now gives others, unless no
+        checkpoint has been saved yet, and where they do not divide over the ranks.
+        """
+        asked = self._asked()
+        if asked is None:
+            batch = config.batch(ranks)
+            return batch, batch
+        batch, now_asked = config.batch_again(ranks, asked)
+        if batch.total != asked.total and self.has_checkpoints:
+            raise UserError(
+                f"{self.path} was trained with {asked.total} samples a step and this launch has {batch.total}; keep the batch size "
+                "of its config.json, or give a new --run folder"
+            )
+        return batch, now_asked
+
+    def _asked(self) -> Batch | None:
+        """What the config of the last launch asked for; None in a new folder."""
+        described = self.path / "run.json"
+        if not described.is_file():
+            return None
+        try:
+            asked = _read_json(described)["batch_asked"]
+            return Batch(**{name: int(asked[name]) for name in Batch._fields})
+        except (KeyError, TypeError, ValueError):
+            return None  # of an earlier version, or not a run's: `check` tells
+
+    def changes(self, config: RunConfig) -> list[str]:
+        """Settings that may change between launches and make what comes incomparable with what was: "key: was -> is"."""
+        try:
+            before = _read_json(self.path / "config.json").get("nowcast")
+        except UserError:  # gone or damaged: it will be written anew
+            return []
+        now = config.to_dict()["nowcast"]
+        pairs = {".".join(keys): (_at(before, keys), _at(now, keys)) for keys in _TOLD_WHEN_CHANGED}
+        return [f"nowcast.{key}: {was} -> {is_now}" for key, (was, is_now) in pairs.items() if was != is_now]
+
     def _is_taken(self) -> bool:
         try:
             return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
         except OSError as error:
             raise UserError(f"run folder {self.path} cannot be read ({error.strerror}); give another folder") from None
 
+    def lock_if_there(self) -> None:
+        """As `lock`, where there is a folder already."""
+        if self.path.is_dir():
+            self.lock()
+
     def lock(self) -> None:
         """Keeps other launches out until this process ends, however it ends. Raises UserError where one is under way."""
+        if self._handle is not None:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDONLY)
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            handle = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._handle = handle
         except BlockingIOError:
             raise UserError(
                 f"another launch is training in {self.path}; wait for its end, or give another --run folder"
@@ -105,7 +166,9 @@ class RunFolder:
                 f"run folder {self.path} cannot be used ({error.strerror}); give a folder that can"
             ) from None
 
-    def describe(self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, ranks: int) -> None:
+    def describe(
+        self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, batch: Batch, asked: Batch
+    ) -> None:
         """Writes `config.json` and `run.json`; an earlier launch's failure is forgotten. Raises UserError."""
         versions = {name: version(name) for name in ("torch", "deepspeed", "webdataset")} | {
             "python": platform.python_version()
@@ -114,7 +177,9 @@ class RunFolder:
             "format_version": FORMAT_VERSION,
             **identity,
             "order": asdict(order),
-            "ranks": ranks,
+            "ranks": batch.ranks,
+            "batch": batch._asdict(),
+            "batch_asked": asked._asdict(),
             "versions": versions,
         }
         try:
@@ -132,10 +197,27 @@ class RunFolder:
         write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
     def fail(self, reason: str, rank: int, host: str, exit_code: int) -> None:
-        """Records why a run ended; never raises, the failure itself must be told."""
+        """Records why a run ended, where this launch holds the folder and a training has described itself in it.
+
+        Never raises: the failure itself must be told.
+        """
         failure = {"reason": reason, "rank": rank, "host": host, "exit_code": exit_code, "time": time.time()}
         with suppress(OSError):
-            self.write("failure.json", failure)
+            if self._handle is not None and (self.path / "run.json").is_file():
+                self.write("failure.json", failure)
+
+    @contextmanager
+    def recording_failure(self, rank: int, host: str) -> Iterator[None]:
+        """Around a launch: on rank 0 what ends it is recorded on its way."""
+        try:
+            yield
+        except Exception as error:
+            if rank == 0:
+                if isinstance(error, ExpectedError):
+                    self.fail(str(error), rank, host, error.exit_code)
+                else:
+                    self.fail(f"{type(error).__name__}: {error}", rank, host, 1)
+            raise
 
 
 @contextmanager
@@ -186,6 +268,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         return content
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); give another --run folder") from None
+
+
+def _at(content: Any, keys: Iterable[str]) -> Any:
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
 
 
 def run_identity(config: RunConfig, shards: Shards) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from deepspeed.accelerator import get_accelerator
@@ -13,7 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ds_nowcast import ranks as process_group
-from ds_nowcast.engine import Engine, Stepped
+from ds_nowcast.engine import WORKPLACE, Engine, Stepped
+from ds_nowcast.errors import SaveError
 from ds_nowcast.ranks import Ranks
 
 ACCUMULATION, MICRO = 2, 2
@@ -134,6 +137,65 @@ def resume(training: Training, precision: str, stage: int, folder: Path) -> dict
     }
 
 
+def move(training: Training, precision: str, stage: int, folder: Path) -> dict[str, Any]:
+    """A new engine at another ZeRO stage loads what was saved and goes on beside the old one."""
+    other = next(s for p, s in [*CASES, *CASES][CASES.index((precision, stage)) + 1 :] if p == precision)
+    return beside(training, Training(precision, other, training.ranks), folder)
+
+
+def beside(training: Training, again: Training, folder: Path) -> dict[str, Any]:
+    """Moves what one saves into the other; both go on."""
+    kind = training.engine.kind
+    failure = training.engine.save(folder, "moved", {"nowcast": {"best": 3}})
+    client_state = again.engine.load(folder, "moved", kind)
+    ours, theirs = again.state(), training.state()
+    return {
+        "moved": again.engine.kind["ZeRO stage"] != kind["ZeRO stage"],
+        "failure": failure,
+        "client_state": client_state["nowcast"],
+        "equal": all(torch.equal(ours["weights"][name], tensor) for name, tensor in theirs["weights"].items()),
+        "counters": [ours[name] == theirs[name] for name in ("steps", "samples")],
+        "on": [recorded(*training.step()) for _ in range(4)],
+        "again": [recorded(*again.step()) for _ in range(4)],
+        "left": (folder / WORKPLACE).exists(),
+    }
+
+
+def recorded(loss: float, stepped: Stepped) -> list[float]:
+    return [loss, stepped.lr, stepped.loss_scale]
+
+
+def around_a_fused_optimizer(precision: str, ranks: Ranks, folder: Path) -> dict[str, Any]:
+    """To ZeRO 0 as it is on a GPU, where one flat optimizer holds all parameters, and back to ZeRO 2."""
+    zero2 = Training(precision, 2, ranks)
+    for _ in range(3):
+        zero2.step()
+    with patch("deepspeed.runtime.engine.FusedAdam", torch.optim.AdamW):
+        flat = Training(precision, 0, ranks)
+    return {
+        "to": beside(zero2, flat, folder),
+        "from": beside(flat, Training(precision, 2, ranks), folder),
+        "flat": hasattr(flat.engine._engine.optimizer, "fp32_groups_flat"),
+    }
+
+
+def failing_moves(ranks: Ranks, folder: Path) -> dict[str, list[str]]:
+    """What each rank is told where rank 0 cannot write the universal form, and where rank 1 cannot read it."""
+    saved = Training("fp32", 2, ranks)
+    saved.step()
+    saved.engine.save(folder, "saved", {})
+    told = {}
+    for name, rank in (("write_universal", 0), ("read_universal", 1)):
+        broken = patch(f"ds_nowcast.engine.moving.{name}", side_effect=RuntimeError("unexpected pos 704"))
+        with broken if ranks.rank == rank else nullcontext():
+            try:
+                Training("fp32", 3, ranks).engine.load(folder, "saved", saved.engine.kind)
+                told[name] = ranks.gather("nothing")
+            except SaveError as error:
+                told[name] = ranks.gather(str(error))
+    return told | {"left": [str(path) for path in folder.glob(f"{WORKPLACE}/**/*")]}
+
+
 def main(out: Path) -> None:
     ranks = process_group.join()
     torch.set_num_threads(1)
@@ -147,9 +209,17 @@ def main(out: Path) -> None:
             "overflow": overflow(training),
             "pass_over": pass_over(training),
             "resume": resume(training, precision, stage, out / name),
+            "move": move(training, precision, stage, out / name),
         }
         if ranks.first:
             (out / f"{name}.json").write_text(json.dumps(report))
+    told = failing_moves(ranks, out / "failing")
+    if ranks.first:
+        (out / "failing.json").write_text(json.dumps(told))
+    for precision in ("bf16", "fp16"):
+        report = around_a_fused_optimizer(precision, ranks, out / f"{precision}_flat")
+        if ranks.first:
+            (out / f"{precision}_flat.json").write_text(json.dumps(report))
     process_group.leave()
 
 

@@ -1,4 +1,4 @@
-"""Run on ranks by test_train: a training whose rank 1 finds the disk full at its second checkpoint."""
+"""Run on ranks by test_killed, where no small disk can be had: rank 1 finds the disk full at its second checkpoint."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ from tests.shard_maker import make_shards, moving_blobs
 pytestmark = pytest.mark.launch
 
 
-def trained(config: Path, shards: Path, run: Path, *options: Any) -> Ended:
+def trained(config: Path, shards: Path, run: Path, *options: Any, env: dict[str, str] | None = None) -> Ended:
     """`python -m ds_nowcast.train`, to its end."""
     command = ["-m", "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, *options]
-    env = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    alone = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     ended = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, env=env | {"DS_ACCELERATOR": "cpu"},
+        [sys.executable, *map(str, command)], cwd=ROOT, env={**alone, "DS_ACCELERATOR": "cpu", **(env or {})},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100,
     )  # fmt: skip
     return Ended(ended.returncode, ended.stdout)
@@ -55,19 +55,29 @@ def finished(config: Path, shards: Path, tmp_path_factory: pytest.TempPathFactor
     ("options", "told"),
     [
         (["--set", "train_batch_size=8"], "was trained with 4 samples a step and this launch has 8; keep the batch size"),
-        (["--set", "zero_optimization.stage=3"], "cannot be resumed with other settings (ZeRO stage 2 -> 3)"),
+        (["--set", "scheduler.type=WarmupDecayLR"], "other settings (scheduler WarmupCosineLR -> WarmupDecayLR)"),
+        (
+            ["--set", "zero_optimization.stage=1", "optimizer.params.amsgrad=true"],
+            "saved by 1 ranks at ZeRO 2 and cannot be resumed by 1 at ZeRO 1: that is not possible with amsgrad",
+        ),
+        (["--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32"], "unsupported mix of"),
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_is_one_sentence_and_leaves_the_run_as_it_was(
-    options: list[str], told: str, finished: Path, config: Path, shards: Path
+    options: list[str], told: str, finished: Path, config: Path, shards: Path, tmp_path: Path
 ) -> None:
-    before = content(finished)
-    ended = trained(config, shards, finished, *options)
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    ended = trained(config, shards, run, *options)
     assert ended.code == 2, ended.output
     [error] = ended.lines("error: ")
     assert told in error
     assert not ended.lines("Traceback")
-    assert content(finished) == before
+    now = content(run)
+    recorded = now.pop("failure.json", None)  # not where the config alone tells: then nothing has begun
+    assert (recorded is None) == ("samples a step" in told)
+    assert recorded is None or told in json.loads(recorded)["reason"]
+    assert now == content(finished)
 
 
 def test_steps_below_those_made_just_finish(finished: Path, config: Path, shards: Path, tmp_path: Path) -> None:
@@ -141,3 +151,25 @@ def test_a_learning_rate_changed_between_launches_holds(config: Path, shards: Pa
     assert trained(tmp_path / "plain.json", shards, run, "--set", *changed).code == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["lr"] for line in lines if "lr" in line] == [0.001, 0.001, 0.0025, 0.0025]
+
+
+def test_another_loss_is_told_when_a_run_goes_on(finished: Path, config: Path, shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    ended = trained(config, shards, run, "--set", 'nowcast.loss.weights={"mae":1.0}')
+    assert ended.code == 0, ended.output
+    [line] = ended.lines("changed since the last launch: nowcast.loss: ")
+    assert line.endswith("-> {'weights': {'mae': 1.0}}")
+
+
+def test_ranks_that_do_not_divide_the_samples_of_a_step_are_refused_before_anything_starts(
+    finished: Path, config: Path, shards: Path
+) -> None:
+    before = content(finished)
+    ended = trained(config, shards, finished, env={"RANK": "0", "WORLD_SIZE": "3", "LOCAL_RANK": "0"})
+    assert ended.code == 2, ended.output
+    [error] = ended.lines("error: ")
+    assert (
+        "4 samples a step, which do not divide over 3 ranks; give a number of ranks that divides it: 1, 2, 4" in error
+    )
+    assert content(finished) == before

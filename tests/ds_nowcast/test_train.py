@@ -338,18 +338,3 @@ def test_a_shard_damaged_while_training_ends_all_ranks(shards: Path, config: Pat
     assert "are more than nowcast.data.max_bad_samples=2" in ended.lines("error: ")[-1]
     assert ended.lines("warning: unreadable sample counts as all missing: train/train-")
     assert not ended.lines("Traceback")
-
-
-@pytest.mark.hosts
-def test_a_full_disk_ends_the_save_on_all_ranks_and_keeps_the_checkpoint_before(
-    shards: Path, config: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    arguments = ("--deepspeed_config", config, "--shards", shards, "--run", run)
-    ended = launch("tests.ds_nowcast.full_disk_case", *arguments)
-    assert ended.code == 3, ended.output[-3000:]
-    [error] = ended.lines("error: checkpoint")
-    assert "rank 1" in error
-    assert "No space left on device" in error
-    assert (run / "checkpoints/latest").read_text() == "step_00000005"
-    assert not (run / "checkpoints/step_00000010").exists()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,14 +16,14 @@ import torch
 
 from data_prep.errors import UserError
 from data_prep.files import sha256_of
-from ds_nowcast.engine import Engine
+from ds_nowcast.engine import WORKPLACE, Engine
 from ds_nowcast.errors import SaveError
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.training import checkpoints as checkpoints_module
 from ds_nowcast.training.checkpoints import MANIFEST, Checkpoints, finished_tags, tag_of
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
-KIND: dict[str, Any] = {"ZeRO stage": 2, "precision": "float32", "optimizer": "adamw", "scheduler": None}
+KIND: dict[str, Any] = {"ranks": 1, "ZeRO stage": 2, "precision": "float32", "optimizer": "adamw", "scheduler": None}
 WEIGHTS, STATE = "mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"
 
 
@@ -46,14 +49,15 @@ class Saved:
         self.folder, self.engine, self.warnings = folder, FakeEngine(), list[str]()
         self.checkpoints = Checkpoints(folder, keep, ALONE)
 
-    def save(self, *steps: int) -> None:
+    def save(self, *steps: int, best: int | None = None) -> None:
         for step in steps:
             self.engine.steps = step
-            self.checkpoints.save(cast(Engine, self.engine), {})
+            self.checkpoints.save(cast(Engine, self.engine), {}, best)
 
     def newest(self) -> str | None:
         self.warnings.clear()
-        return self.checkpoints.newest(cast(Engine, self.engine), self.warnings.append)
+        found = self.checkpoints.newest(cast(Engine, self.engine), self.warnings.append)
+        return None if found is None else found.tag
 
     @property
     def steps(self) -> list[int]:
@@ -76,7 +80,7 @@ def test_the_manifest_lists_every_file_with_its_hash_and_what_it_was_saved_with(
     target = saved.folder / "step_00000100"
     manifest = json.loads((target / MANIFEST).read_text())
     assert manifest["tag"] == target.name
-    assert manifest["saved_with"] == {"ranks": 1, **KIND}
+    assert manifest["saved_with"] == KIND
     assert manifest["files"] == {
         name: {"bytes": (target / name).stat().st_size, "sha256": sha256_of(target / name)} for name in (WEIGHTS, STATE)
     }
@@ -153,12 +157,18 @@ def of_another_shape(path: Path) -> str:
     return f"{MANIFEST} cannot be used"
 
 
+def without_ranks(path: Path) -> str:
+    manifest = json.loads((path.parent / MANIFEST).read_text())
+    (path.parent / MANIFEST).write_text(json.dumps({**manifest, "saved_with": {}}))
+    return "it does not say how many ranks saved it"
+
+
 def empty(path: Path) -> str:
     (path.parent / MANIFEST).write_text('{"files": {}, "saved_with": {}}')
     return f"{MANIFEST} lists no files"
 
 
-DAMAGES = [truncated, flipped, removed, garbled, a_list, of_another_shape, empty]
+DAMAGES = [truncated, flipped, removed, garbled, a_list, of_another_shape, without_ranks, empty]
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -265,7 +275,7 @@ def test_a_folder_that_cannot_be_made_is_a_save_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("ZeRO stage", 3, "ZeRO stage 2 -> 3"),
+        ("optimizer", "sgd", "optimizer adamw -> sgd"),
         ("precision", "bfloat16", "precision float32 -> bfloat16"),
         ("scheduler", "WarmupLR", "scheduler None -> WarmupLR"),
     ],
@@ -277,12 +287,90 @@ def test_an_engine_of_another_kind_is_refused(saved: Saved, key: str, value: Any
         saved.newest()
 
 
-def test_another_number_of_ranks_is_refused(saved: Saved) -> None:
+@pytest.mark.parametrize(("key", "value"), [("ranks", 4), ("ZeRO stage", 3)])
+def test_other_ranks_and_another_stage_are_taken_and_told(saved: Saved, key: str, value: int) -> None:
     saved.save(5)
-    path = saved.folder / tag_of(5) / MANIFEST
-    path.write_text(path.read_text().replace('"ranks": 1', '"ranks": 4'))
-    with pytest.raises(UserError, match=r"step_00000005 cannot be resumed with other settings \(ranks 4 -> 1\)"):
+    saved.engine.kind = {**KIND, key: value}
+    found = saved.checkpoints.newest(cast(Engine, saved.engine), saved.warnings.append)
+    assert found is not None
+    assert str(found) == "step_00000005, saved by 1 ranks at ZeRO 2"
+    assert found.saved_with == KIND
+    assert not found.fits(cast(Engine, saved.engine))
+
+
+@contextmanager
+def unreadable(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A file that cannot be looked at or read, as on a disk or a network in trouble."""
+    error = OSError(number, os.strerror(number), str(path))
+
+    def refusing(really: Callable[..., Any]) -> Callable[..., Any]:
+        def function(self: Path, *args: Any, **kwargs: Any) -> Any:
+            if self == path:
+                raise error
+            return really(self, *args, **kwargs)
+
+        return function
+
+    with monkeypatch.context() as patch:
+        for name in ("read_text", "iterdir"):
+            patch.setattr(Path, name, refusing(getattr(Path, name)))
+        patch.setattr(checkpoints_module, "sha256_of", refusing(sha256_of))
+        yield
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest.mark.parametrize("name", [WEIGHTS, STATE, MANIFEST, "../latest", ".."])
+def test_what_cannot_be_read_now_is_no_damage_and_ends_the_launch(
+    saved: Saved, name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved.save(5, 10)
+    path = Path(os.path.normpath(saved.folder / tag_of(10) / name))
+    with unreadable(path, number, monkeypatch), pytest.raises(UserError) as caught:
         saved.newest()
+    assert str(path) in str(caught.value)
+    assert os.strerror(number) in str(caught.value)
+    assert "nothing was changed" in str(caught.value)
+    assert saved.warnings == []
+    assert saved.newest() == tag_of(10)
+    assert saved.steps == [5, 10]
+
+
+def test_the_best_step_s_checkpoint_stays_until_another_is_better(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "checkpoints", keep=2)
+    saved.save(5)
+    saved.save(10, 15, 20, best=5)
+    assert saved.steps == [5, 15, 20]
+    saved.save(25, best=22)  # a step that was evaluated and not saved
+    assert saved.steps == [20, 25]
+
+
+def test_damaged_ones_go_first_and_only_once_a_new_one_is_whole(tmp_path: Path) -> None:
+    saved = Saved(tmp_path / "checkpoints", keep=2)
+    saved.save(5, 10)
+    saved.save(15)
+    truncated(saved.folder / tag_of(15) / STATE)
+    assert saved.newest() == tag_of(10)
+    saved.engine.failure = "No space left on device"
+    with pytest.raises(SaveError):
+        saved.save(17)
+    assert saved.steps == [10, 15]
+    saved.engine.failure = None
+    saved.save(17)
+    assert saved.steps == [10, 17], "a damaged one does not take the place of a whole one"
+
+
+def test_what_a_killed_move_left_is_swept(saved: Saved) -> None:
+    saved.save(5)
+    (saved.folder / WORKPLACE / tag_of(5)).mkdir(parents=True)
+    assert saved.newest() == tag_of(5)
+    assert not (saved.folder / WORKPLACE).exists()
+
+
+def test_a_removal_that_is_killed_leaves_an_unfinished_one(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved.save(5, 10, 15)
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+    saved.save(20)
+    assert finished_tags(saved.folder) == [tag_of(step) for step in (10, 15, 20)]
 
 
 def test_each_rank_hashes_its_own_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
-from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.errors import SaveError
 from ds_nowcast.stream.order import OrderIdentity, identity
 from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
@@ -29,8 +29,12 @@ class Launch:
     def check(self, path: Path, *, new_order: bool = False) -> None:
         RunFolder(path).check(self.identity, self.order, new_order=new_order)
 
-    def describe(self, path: Path) -> None:
-        RunFolder(path).describe(self.config, self.identity, self.order, 2)
+    def batch(self, path: Path, ranks: int = 2) -> Batch:
+        return RunFolder(path).batch(self.config, ranks)[0]
+
+    def describe(self, path: Path, ranks: int = 2) -> None:
+        folder = RunFolder(path)
+        folder.describe(self.config, self.identity, self.order, *folder.batch(self.config, ranks))
 
 
 @pytest.fixture
@@ -145,10 +149,81 @@ def test_a_folder_that_cannot_be_written_is_told(path: str, started: Callable[..
         started().describe(tmp_path / path)
 
 
+def a_checkpoint(path: Path) -> None:
+    (path / "checkpoints/step_00000005").mkdir(parents=True)
+    (path / "checkpoints/step_00000005/manifest.json").write_text("{}")
+
+
+def test_the_first_launch_fixes_the_samples_of_a_step(started: Callable[..., Launch], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    started().describe(run)
+    a_checkpoint(run)
+    for ranks, batch in ((1, Batch(4, 2, 2, 1)), (4, Batch(4, 1, 1, 4)), (2, Batch(4, 2, 1, 2))):
+        assert started().batch(run, ranks) == batch
+        started().describe(run, ranks)
+        described = json.loads((run / "run.json").read_text())
+        assert described["ranks"] == ranks
+        assert described["batch"] == batch._asdict()
+        assert described["batch_asked"] == Batch(4, 2, 1, 2)._asdict()
+    with pytest.raises(
+        UserError, match=r"4 samples a step, which do not divide over 3 ranks; give .* divides it: 1, 2, 4"
+    ):
+        started().batch(run, 3)
+    assert started("gradient_accumulation_steps=2").batch(run) == Batch(4, 1, 2, 2)
+    with pytest.raises(UserError, match="was trained with 4 samples a step and this launch has 8; keep the batch size"):
+        started("train_batch_size=8").batch(run)
+
+
+def test_the_samples_of_a_step_are_free_until_a_checkpoint_is_saved(
+    started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    started().describe(run)
+    assert started("train_batch_size=8").batch(run).total == 8
+
+
+def test_checkpoints_that_cannot_be_looked_at_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(tmp_path)
+    assert not run.has_checkpoints
+    a_checkpoint(tmp_path)
+    assert run.has_checkpoints
+
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", broken)
+    with pytest.raises(
+        UserError, match=r"checkpoints cannot be read \(Input/output error\); run the same command again"
+    ):
+        _ = run.has_checkpoints
+
+
+def test_a_run_of_an_earlier_version_has_the_config_s_samples(started: Callable[..., Launch], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    started().describe(run)
+    (run / "run.json").write_text('{"ranks": 2}')
+    assert started().batch(run) == Batch(4, 2, 1, 2)
+
+
+def test_what_makes_scores_incomparable_is_told(started: Callable[..., Launch], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert RunFolder(run).changes(started().config) == []
+    started().describe(run)
+    assert RunFolder(run).changes(started("nowcast.steps=99", "nowcast.log_every=3").config) == []
+    changed = started('nowcast.loss.weights={"mae":1.0}', "nowcast.data.augment.flip=true")
+    loss, augment = RunFolder(run).changes(changed.config)
+    assert loss.startswith("nowcast.loss: {'weights': ")
+    assert loss.endswith("-> {'weights': {'mae': 1.0}}")
+    assert augment.startswith("nowcast.data.augment: {'flip': False")
+    (run / "config.json").write_text("{")
+    assert RunFolder(run).changes(changed.config) == []
+
+
 def test_a_failure_is_recorded_and_forgotten_by_the_next_launch(started: Callable[..., Launch], tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.fail("too early", 0, "host", 4)  # before the folder exists: nothing to record in, and no second error
     started().describe(folder.path)
+    folder.lock()
     folder.fail("the loss is not finite", 1, "host", 4)
     failure = json.loads((folder.path / "failure.json").read_text())
     assert {k: failure[k] for k in ("reason", "rank", "host", "exit_code")} == {
@@ -156,6 +231,46 @@ def test_a_failure_is_recorded_and_forgotten_by_the_next_launch(started: Callabl
     }  # fmt: skip
     started().describe(folder.path)
     assert not (folder.path / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "code"),
+    [
+        (UserError("DeepSpeed does not take this"), "DeepSpeed does not take this", 2),
+        (RuntimeError("connection closed"), "RuntimeError: connection closed", 1),
+    ],
+)
+def test_what_ends_a_launch_is_recorded_on_its_way(
+    error: Exception, reason: str, code: int, started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    started().describe(folder.path)
+    folder.lock_if_there()
+    for rank in (1, 0):
+        assert not (folder.path / "failure.json").exists(), "rank 0 speaks for all"
+        with pytest.raises(type(error)), folder.recording_failure(rank, "host"):
+            raise error
+    failure = json.loads((folder.path / "failure.json").read_text())
+    assert (failure["reason"], failure["exit_code"]) == (reason, code)
+
+
+def test_nothing_is_recorded_in_what_is_not_a_run_or_is_another_launch_s(
+    started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    RunFolder(tmp_path / "new").lock_if_there()
+    assert not (tmp_path / "new").exists()
+    thesis, run = RunFolder(tmp_path / "thesis"), tmp_path / "run"
+    something_else(thesis.path)
+    thesis.lock()
+    thesis.fail("no", 0, "host", 1)
+    assert [path.name for path in thesis.path.iterdir()] == ["thesis.tex"]
+    started().describe(run)
+    first, second = RunFolder(run), RunFolder(run)
+    first.lock()
+    with pytest.raises(UserError, match="another launch is training in"):
+        second.lock_if_there()
+    second.fail("no", 0, "host", 1)
+    assert not (run / "failure.json").exists()
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

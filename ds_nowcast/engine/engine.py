@@ -1,4 +1,4 @@
-"""The one door to DeepSpeed: an engine that steps, saves, loads and gives its weights out, at every ZeRO stage."""
+"""DeepSpeed's engine as the trainer sees it: steps, saves, loads, gives its weights out, alike at every ZeRO stage."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from torch import nn
 from torch._utils import _unflatten_dense_tensors
 
 from data_prep.errors import UserError
+from ds_nowcast.engine.moving import Move, full_shape, in_one_line, room
 from ds_nowcast.ranks import Ranks, host
 
 # Without this a ZeRO 1/2 checkpoint cannot be turned into a universal one, which another world size needs.
 UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
 
-# Its schedulers warn of the first learning rate at every start, where nothing is wrong.
-deepspeed_logger.addFilter(lambda record: "scheduler before it has started" not in str(record.msg))
+# What it warns of where nothing is wrong: the first learning rate at every start, the absence of tensor parallelism.
+_NO_WARNINGS = ("scheduler before it has started", "MPU is not provided")
+deepspeed_logger.addFilter(lambda record: not any(text in str(record.msg) for text in _NO_WARNINGS))
 
 
 # What only shows in DeepSpeed's log; its log is otherwise kept to warnings.
@@ -67,7 +69,7 @@ class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]
             try:
                 write(*args)
             except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
-                self.failure = f"{args[-1]}: {error}"
+                self.failure = f"{args[-1]}: {in_one_line(error)}; {room(Path(args[-1]))}"
 
         return remembered
 
@@ -101,6 +103,7 @@ class Engine:
         self._hyperparameters = dict(config["optimizer"].get("params", {}))
         self._stage = int(self._engine.zero_optimization_stage())
         self._plain = self._stage == 0 and self.dtype == torch.float32
+        self._scales_itself = self._stage == 0 and self.dtype == torch.float16
         if self._plain:
             self._guard_optimizer()
 
@@ -116,10 +119,13 @@ class Engine:
 
     @property
     def kind(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint of this engine to be loaded into another."""
+        """What a checkpoint was saved with. Only ranks and stage may be others where it is loaded."""
         precision = str(self.dtype).removeprefix("torch.")
         optimizer, scheduler = self._engine.optimizer_name(), self._engine.scheduler_name()
-        return {"ZeRO stage": self._stage, "precision": precision, "optimizer": optimizer, "scheduler": scheduler}
+        return {
+            "ranks": self._ranks.world, "ZeRO stage": self._stage,
+            "precision": precision, "optimizer": optimizer, "scheduler": scheduler,
+        }  # fmt: skip
 
     @property
     def dtype(self) -> torch.dtype:
@@ -138,15 +144,18 @@ class Engine:
         self._engine.train(mode)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Accumulates gradients; DeepSpeed divides them by accumulation and averages over ranks."""
-        self._engine.backward(loss)
+        """Accumulates gradients; DeepSpeed divides them by accumulation and averages over ranks.
+
+        At ZeRO 0 in float16 it divides them by the loss scale too, but leaves it to us to multiply the loss by it.
+        """
+        self._engine.backward(loss * self._loss_scale() if self._scales_itself else loss)
 
     def step(self) -> Stepped | None:
         """After each backward; None before the last micro-batch of an optimizer step."""
         if not self._engine.is_gradient_accumulation_boundary():
             self._engine.step()
             return None
-        lr, norm = float(self._engine.get_lr()[0]), None
+        lr, norm, scale = float(self._engine.get_lr()[0]), None, self._loss_scale()
         if self._plain:
             norm = self._own_grad_norm()
             self._engine.optimizer.overflow = not math.isfinite(norm)
@@ -154,6 +163,8 @@ class Engine:
         if norm is None:
             reported = self._engine.get_global_grad_norm()
             norm = None if reported is None else float(reported)
+            if norm is not None and self._scales_itself and hasattr(self._engine.optimizer, "fp32_groups"):
+                norm /= scale  # which its unfused optimizer leaves in
         return Stepped(bool(self._engine.was_step_applied()), norm, lr, self._loss_scale())
 
     def pass_over(self) -> None:
@@ -199,6 +210,8 @@ class Engine:
 
     def _apply_hyperparameters(self) -> None:
         """The config's, where a resume has changed them: a checkpoint brings its own. A scheduler makes its own lr."""
+        if hasattr(self._engine.optimizer, "clip_grad"):
+            self._engine.optimizer.clip_grad = self._engine.gradient_clipping()
         for group in self._engine.optimizer.param_groups:
             for name, value in self._hyperparameters.items():
                 if name in group and (name != "lr" or self._engine.lr_scheduler is None):
@@ -211,7 +224,7 @@ class Engine:
         for name, parameter in self._engine.module.named_parameters():
             full = masters.get(id(parameter), parameter) if self._stage == 0 else safe_get_full_fp32_param(parameter)
             if self._ranks.first:
-                weights[name] = full.detach().float().cpu().reshape(_full_shape(parameter)).clone()
+                weights[name] = full.detach().float().cpu().reshape(full_shape(parameter)).clone()
         for name, buffer in self._engine.module.named_buffers():
             if self._ranks.first:
                 weights[name] = buffer.detach().cpu().clone()
@@ -241,14 +254,25 @@ class Engine:
         )
         return self._writer.failure
 
-    def load(self, folder: Path, tag: str) -> dict[str, Any]:
-        """Restores weights, optimizer, schedule and counters. Returns the client state it was saved with."""
-        path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
-        assert path is not None, f"{folder}/{tag} was verified and then not loaded"
+    def load(self, folder: Path, tag: str, saved_with: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Restores weights, optimizer, schedule and counters. Returns the client state it was saved with.
+
+        saved_with: `kind` of the engine that saved; None means this one's. Bit for bit where ranks and ZeRO stage are as
+        they were; else by way of `ds_nowcast.engine.moving`, to the order of summation. Raises UserError and SaveError.
+        """
+        saved_with = saved_with or self.kind
+        move = Move(saved_with, self.kind, self._ranks)
+        client_state = move.load(self._engine, folder, tag) if move.needed else self._load_as_saved(folder, tag)
         self._apply_hyperparameters()
+        return client_state
+
+    def _load_as_saved(self, folder: Path, tag: str) -> dict[str, Any]:
+        try:
+            path, client_state = self._engine.load_checkpoint(str(folder), tag=tag)
+        except OSError as error:
+            raise UserError(
+                f"{folder / tag} cannot be read on {host()} ({error}); run the same command again when it can, and see that the run "
+                "folder is on a disk that all hosts share"
+            ) from error
+        assert path is not None, f"{folder}/{tag} was verified and then not loaded"
         return dict(client_state)
-
-
-def _full_shape(parameter: nn.Parameter) -> torch.Size:
-    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
-    return shape
