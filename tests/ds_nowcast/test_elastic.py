@@ -58,8 +58,8 @@ MOVES = [
     Move(Base(1, 2), 2, 2), Move(Base(1, 3), 2, 3), Move(Base(2, 2), 3, 2), Move(Base(2, 3), 3, 3),
     Move(Base(2, 2), 2, 3), Move(Base(2, 3), 2, 2), Move(Base(2, 1), 2, 0), Move(Base(2, 0), 2, 2),
     Move(Base(2, 3), 1, 0), Move(Base(2, 0), 3, 3), Move(Base(2, 2), 3, 1),
-    Move(Base(2, 2, "bf16"), 1, 2, 2e-2), Move(Base(2, 2, "bf16"), 3, 3, 2e-2),
-    Move(Base(2, 0, "bf16"), 1, 1, 2e-2), Move(Base(2, 2, "bf16"), 2, 0, 2e-2),
+    Move(Base(2, 2, "bf16"), 1, 2, 1e-3), Move(Base(2, 2, "bf16"), 3, 3, 1e-3),
+    Move(Base(2, 0, "bf16"), 1, 1, 1e-3), Move(Base(2, 2, "bf16"), 2, 0, 1e-3),
 ]  # fmt: skip
 
 

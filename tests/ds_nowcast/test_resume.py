@@ -58,7 +58,7 @@ def finished(config: Path, shards: Path, tmp_path_factory: pytest.TempPathFactor
         (["--set", "scheduler.type=WarmupDecayLR"], "other settings (scheduler WarmupCosineLR -> WarmupDecayLR)"),
         (
             ["--set", "zero_optimization.stage=1", "optimizer.params.amsgrad=true"],
-            "saved by 1 ranks at ZeRO 2 and cannot be resumed by 1 at ZeRO 1: that is not possible with amsgrad",
+            "saved by 1 ranks at ZeRO 2 and cannot be resumed by 1 ranks at ZeRO 1: that is not possible with amsgrad",
         ),
         (["--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32"], "unsupported mix of"),
     ],
