@@ -18,21 +18,21 @@ from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError
-from ds_nowcast.exported import card_of, load_into, read_weights, write_weights
+from ds_nowcast.exported import card_of, write_weights
 from ds_nowcast.launch import ends_as_a_rank, parser
 from ds_nowcast.model_space import ModelSpace, thresholds_of
-from ds_nowcast.models import NowcastModel, build_model, check_size
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
-from ds_nowcast.stream.augment import augmented_shape
-from ds_nowcast.stream.order import identity, training_order
-from ds_nowcast.stream.pipeline import CodeStream, StepCodes, batches_that_fit, padding, training_stream
+from ds_nowcast.stream.order import identity
+from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
 from ds_nowcast.training.checkpoints import Checkpoints
+from ds_nowcast.training.damage import note_damage
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
 from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
 from ds_nowcast.training.sample_log import SampleLog
+from ds_nowcast.training.start import check_fits, first_model
 from ds_nowcast.training.step import TrainingStep
 from ds_nowcast.training.stop import StopRequest
 
@@ -96,32 +96,6 @@ def train(args: argparse.Namespace) -> int:
             training.resume()
             ranks.on_first(lambda: run.describe(config, run_is, order_is, batch, asked))
             return training.run(stop)
-
-
-def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
-    """The model with the weights a new run starts from: drawn by the seed, or read. Raises UserError."""
-    keys = config.nowcast
-    torch.manual_seed(keys.seed)
-    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    if init_from is not None and not run.has_checkpoints:
-        load_into(model, read_weights(init_from), init_from)
-    return model
-
-
-def check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
-    """Raises UserError where the config asks for what the shards or the model do not give; starts nothing."""
-    keys = config.nowcast
-    training_order(shards, keys.data, keys.seed)
-    shards.split(keys.evaluation.split)
-    for samples in (batch.per_rank, keys.evaluation.micro_batch):
-        batches_that_fit(keys.data, samples, shards)
-    thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
-    with torch.device("meta"):
-        model: NowcastModel = build_model(
-            keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames
-        )
-    for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
-        check_size(model.stride, rows, columns)
 
 
 class Training:
@@ -283,24 +257,10 @@ class Training:
         return STOPPED
 
     def account_for_bad(self, samples: list[Sample], count: int) -> None:
-        """Names samples that cannot be read, each once however often it is met. count: of all ranks.
-
-        Raises DataError on all ranks past data.max_bad_samples.
-        """
-        if not count:
-            return
-        known: dict[str, str] = self.state["bad_samples"]
-        everywhere = sorted(sample for part in self.ranks.gather(samples) for sample in part)
-        for sample in everywhere:
-            if (name := f"{sample.shard} {sample.key}") not in known:
-                known[name] = sample.damage
-                self.display.warn(f"unreadable sample counts as all missing: {sample}")
-        if len(known) > self.keys.data.max_bad_samples:
-            raise DataError(
-                f"{len(known)} unreadable samples are more than nowcast.data.max_bad_samples={self.keys.data.max_bad_samples} "
-                f"(the last: {everywhere[-1]}); run `python -m data_prep verify {self.shards.source.location}` and copy or build the "
-                "shard again"
-            )
+        """Names samples that cannot be read. count: of all ranks. Raises DataError on all past data.max_bad_samples."""
+        if count:
+            most, where = self.keys.data.max_bad_samples, self.shards.source.location
+            note_damage(self.state["bad_samples"], samples, most, where, self.ranks, self.display.warn)
 
     def count_skipped(self, applied: bool) -> None:
         """Counts steps skipped in a row. Raises DivergedError, on all ranks, past the stated number."""

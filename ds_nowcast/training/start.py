@@ -1,0 +1,43 @@
+"""What a training starts from: the first model, and whether config, shards and model fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from data_prep.shards.index import Shards
+from ds_nowcast.config import Batch, RunConfig
+from ds_nowcast.exported import load_into, read_weights
+from ds_nowcast.model_space import thresholds_of
+from ds_nowcast.models import NowcastModel, build_model, check_size
+from ds_nowcast.stream.augment import augmented_shape
+from ds_nowcast.stream.order import training_order
+from ds_nowcast.stream.pipeline import batches_that_fit
+from ds_nowcast.training.run_folder import RunFolder
+
+
+def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
+    """The model with the weights a new run starts from: drawn by the seed, or read. Raises UserError."""
+    keys = config.nowcast
+    torch.manual_seed(keys.seed)
+    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    if init_from is not None and not run.has_checkpoints:
+        load_into(model, read_weights(init_from), init_from)
+    return model
+
+
+def check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
+    """Raises UserError where the config asks for what the shards or the model do not give; starts nothing."""
+    keys = config.nowcast
+    training_order(shards, keys.data, keys.seed)
+    shards.split(keys.evaluation.split)
+    for samples in (batch.per_rank, keys.evaluation.micro_batch):
+        batches_that_fit(keys.data, samples, shards)
+    thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
+    with torch.device("meta"):
+        model: NowcastModel = build_model(
+            keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames
+        )
+    for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
+        check_size(model.stride, rows, columns)
