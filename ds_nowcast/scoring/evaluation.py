@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from data_prep.errors import DataError, ExpectedError
 from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
@@ -53,7 +54,10 @@ class Evaluation:
 
     @torch.no_grad()
     def run(self, predict: Predict, advance: Callable[[int], None] = lambda windows: None) -> Scored:
-        """Scores `predict`, which every rank calls equally often. `advance` hears how many windows were done by all."""
+        """Scores `predict`, which every rank calls equally often. `advance` hears how many windows were done by all.
+
+        Raises DataError on all ranks where one of them cannot get at its samples any more.
+        """
         leads, device = self._data.output_frames, self._ranks.device
         model = ScoreSums.zero(leads, len(self._labels), device)
         persistence = ScoreSums.zero(leads, len(self._labels), device)
@@ -70,14 +74,22 @@ class Evaluation:
             max_windows=self._max_windows,
             pinned=device.type == "cuda",
         )
-        done = 0
+        done, failure = 0, None
         with stream:
             for _ in range(steps):
-                batch = next(stream, None) or padding(self._shards, self._data, self._micro_batch)
+                batch = None
+                try:
+                    batch = None if failure else next(stream, None)
+                except ExpectedError as error:  # the others wait for this rank in `predict`: it goes on, to tell them
+                    failure = str(error)
+                batch = batch or padding(self._shards, self._data, self._micro_batch)
                 bad += batch.bad
                 errors |= self._score(predict, batch, model, persistence)
                 advance(min(self._micro_batch * self._ranks.world, windows - done))
                 done = min(done + self._micro_batch * self._ranks.world, windows)
+        failures = sorted({failure for failure in self._ranks.gather(failure) if failure})
+        if failures:
+            raise DataError("; ".join(failures))
         return self._merge(windows, model, persistence, errors, bad)
 
     def _score(
