@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ds_nowcast import train
+from ds_nowcast.engine import WORKPLACE
 from ds_nowcast.ranks import environment_rank
 from ds_nowcast.training import checkpoints
 from ds_nowcast.training.step import TrainingStep
@@ -83,6 +84,10 @@ def arm(what: str, step: int) -> None:
             checkpoints, "write_atomically",
             lambda path, content: path.name == what and checkpoints.tag_of(step) in f"{path} {content!r}",
         )  # fmt: skip
+    elif what == "universal":
+        before(
+            torch, "save", lambda state, path, *args, **kwargs: f"{WORKPLACE}/{checkpoints.tag_of(step)}" in str(path)
+        )
     elif what == "prune":
         before(checkpoints, "_remove", half_pruned(step))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ds_nowcast.engine import WORKPLACE
 from tests.ds_nowcast.killed_case import MOMENTS
 from tests.launching import Ended, launch
 
@@ -56,11 +58,9 @@ class Killed:
         trainings: dict[str, list[str]] = {str(folder / "alone"): [str(word) for word in arguments]}
         for moment, killed_at in MOMENTS.items():
             run = self.run(moment)
-            started = time.monotonic()
             self.ended[moment] = launch(
                 "tests.ds_nowcast.killed_case", *arguments, "--run", run, env={"KILLED_AT": killed_at}
             )
-            print(f"{moment}: {time.monotonic() - started:.1f} s")
             assert gone_within(run, 5), f"processes are left after {moment}:\n{self.ended[moment].output[-3000:]}"
             self.latest[moment] = (run / "checkpoints/latest").read_text()
             trainings[str(run)] = trainings[str(folder / "alone")]
@@ -92,6 +92,26 @@ def test_a_killed_run_goes_on_bit_for_bit(moment: str, killed: Killed) -> None:
     assert not (run / "failure.json").exists()
     tags = sorted(path.name for path in (run / "checkpoints").iterdir() if path.is_dir())
     assert tags[-2:] == ["step_00000010", "step_00000012"]
+
+
+def test_a_move_to_another_stage_that_is_killed_leaves_the_run_as_it_was(
+    killed: Killed, config: Path, shards: Path, tmp_path: Path
+) -> None:
+    run, alone = tmp_path / "run", killed.folder / "alone"
+    shutil.copytree(alone, run)
+    shutil.rmtree(run / "checkpoints/step_00000012")
+    (run / "checkpoints/latest").write_text("step_00000010")
+    arguments = ["--deepspeed_config", config, "--shards", shards, "--run", run, "--set", *SETTINGS]
+    moving = [*arguments, "zero_optimization.stage=3"]
+    ended = launch("tests.ds_nowcast.killed_case", *moving, env={"KILLED_AT": "0:universal:10"})
+    assert ended.code not in (0, 75), ended.output[-3000:]
+    assert gone_within(run, 5)
+    assert (run / "checkpoints" / WORKPLACE).is_dir()
+    ended = launch("ds_nowcast.train", *arguments)
+    assert ended.code == 0, ended.output[-3000:]
+    assert ended.lines("resuming at step 10 from step_00000010")
+    assert not (run / "checkpoints" / WORKPLACE).exists()
+    assert (run / "last.safetensors").read_bytes() == (alone / "last.safetensors").read_bytes()
 
 
 @contextmanager
