@@ -35,7 +35,7 @@ def make_shards(
 ) -> Path:
     """Shards of sequences (T, H, W) of codes, `per_shard` in a tar; the sample's key is its split and number."""
     codes = next(iter(splits.values()))[0]
-    packing = Packing(codec, codes.shape, codes.dtype, FRAMES_PER_CHUNK)
+    packing = Packing(codec, codes.shape, codes.dtype, 1 if codec == "raw" else FRAMES_PER_CHUNK)
     index = ShardsIndex(
         format_version=1,
         archive="made",
@@ -46,7 +46,7 @@ def make_shards(
         shape=codes.shape[1:],
         pixel_m=(1000.0, 1000.0),
         codec=packing.form,
-        frames_per_chunk=FRAMES_PER_CHUNK,
+        frames_per_chunk=packing.frames_per_chunk,
         splits={
             name: _split(folder, name, sequences, per_shard, encoding, packing) for name, sequences in splits.items()
         },
@@ -106,7 +106,7 @@ def meta_of(key: str, codes: Codes, packing: Packing) -> dict[str, Any]:
         "shape": list(codes.shape),
         "dtype": str(codes.dtype),
         "codec": packing.form,
-        "frames_per_chunk": FRAMES_PER_CHUNK,
+        "frames_per_chunk": packing.frames_per_chunk,
     }
     return {"key": key, "event": key, "times": times, "grid": grid.to_dict(), "frames": frames}
 

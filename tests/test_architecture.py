@@ -22,6 +22,7 @@ DOORS = {
     "zstandard": {"data_prep/shards/codecs.py"},
     "lz4": {"data_prep/shards/codecs.py"},
     "cramjam": {"data_prep/shards/codecs.py"},
+    "xxhash": {"data_prep/shards/codecs.py"},
     "safetensors": {"ds_nowcast/exported.py"},
     "urllib3": {"data_prep/shards/sources/http.py"},
     "fsspec": {"data_prep/shards/sources/objects.py"},

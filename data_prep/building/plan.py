@@ -112,7 +112,7 @@ def make_plan(options: Options, out: Path, strict: bool) -> Plan:
 def _packing(codec: str, frames: int, layout: Layout) -> Packing:
     dtype = encoding_named(layout.encoding).dtype
     frame_bytes = math.prod(layout.shape) * dtype.itemsize
-    return Packing(codec, (frames, *layout.shape), dtype, frames_per_chunk(frame_bytes))
+    return Packing(codec, (frames, *layout.shape), dtype, frames_per_chunk(frame_bytes, codec))
 
 
 def _complete(recordings: list[Recording], options: Options) -> tuple[list[Recording], list[LeftOut]]:

@@ -19,9 +19,10 @@ _of_thread = threading.local()  # its zstd decompressor: they are not thread-saf
 class Codec:
     """One way to compress.
 
-    form: what reads it, "lz4" or "zstd"; stands in the index and ends the member's name. what: for --help.
+    form: what reads it, "lz4", "zstd" or "raw"; stands in the index and ends the member's name. what: for --help.
     compress: one chunk. decompress: consecutive chunks into memory that they must fill; releases the GIL, and raises
-    ValueError where they are damaged or of another size.
+    ValueError where they are damaged or of another size. stored: chunks are the codes themselves; without a form of its own
+    to hold them, their checksums stand in the table of chunks.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Codec:
     what: str
     compress: Callable[[bytes], bytes]
     decompress: Callable[[memoryview, memoryview], None]
+    stored: bool = False
 
     @property
     def member(self) -> str:
@@ -98,10 +100,24 @@ def _zstd_into(chunks: memoryview, out: memoryview) -> None:
         raise ValueError(f"damaged chunk ({error})") from None
 
 
+def _copy_into(chunks: memoryview, out: memoryview) -> None:
+    if len(chunks) != len(out):
+        raise ValueError(f"a chunk is not of the size that its shape needs ({len(out)} bytes, it has {len(chunks)})")
+    out[:] = chunks
+
+
+def checksum(chunk: memoryview | bytes) -> int:
+    """The low 32 bits of XXH64, as zstd's seekable format has it for its table."""
+    import xxhash
+
+    return int(xxhash.xxh64_intdigest(chunk)) & 0xFFFFFFFF
+
+
 _ALL = (
     Codec("lz4", "lz4", "quick to pack and to read", _lz4(0), _lz4_into),
     Codec("lz4hc", "lz4", "smaller and quicker to read, slow to pack", _lz4(9), _lz4_into),
     Codec("zstd", "zstd", "smallest, half as quick to read", _zstd(3), _zstd_into),
+    Codec("raw", "raw", "not compressed: quickest where all lies in memory", bytes, _copy_into, stored=True),
 )
 CODECS = {codec.name: codec for codec in _ALL}
 DEFAULT = "lz4"

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import DataError, SourceError, UserError
 from data_prep.shards.index import Member, Shard, ShardMembers, Shards, check_size, open_shards, read_idx
-from data_prep.shards.samples import META_MEMBER
+from data_prep.shards.samples import META_MEMBER, Table
 from data_prep.shards.sources import SourceOptions
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import Item
@@ -65,7 +65,7 @@ class _Table(NamedTuple):
     """What is known of a sample once its JSON was checked."""
 
     offset: int  # of its frames in the tar
-    ends: list[int]  # of its chunks
+    chunks: Table
 
 
 def open_for(location: str, data: DataKeys) -> Shards:
@@ -143,18 +143,28 @@ class Windows:
         if sample.damage:
             return sample
         try:
-            table, name = self._table(item), sample.shard
-            chunks = self._packing.chunks_of(item.start, item.start + len(out_tHW))
-            first, last = table.ends[chunks.start], table.ends[chunks.stop]
-            packed = self._source.read(name, table.offset + first, last - first)
-            if decoding is None:
-                self._packing.decode(packed, table.ends, item.start, out_tHW)
-            else:
-                with decoding:
-                    self._packing.decode(packed, table.ends, item.start, out_tHW)
+            self._fill(sample.shard, self._table(item), item.start, out_tHW, decoding or nullcontext())
         except (OSError, ValueError) as error:
             return sample._replace(damage=str(error))
         return sample
+
+    def _fill(
+        self, name: str, member: _Table, start: int, out_tHW: NDArray[Any], decoding: AbstractContextManager[Any]
+    ) -> None:
+        """Reads and decodes frames of a member. Raises ValueError, OSError, SourceError."""
+        source, packing, (offset, table) = self._source, self._packing, member
+        if packing.direct:
+
+            def read(begin: int, into: memoryview) -> None:
+                source.read(name, offset + begin, len(into), into)
+
+            packing.read_into(read, table, start, out_tHW, at_once=not source.local)
+            return
+        chunks = packing.chunks_of(start, start + len(out_tHW))
+        first, last = table.ends[chunks.start], table.ends[chunks.stop]
+        packed = source.read(name, offset + first, last - first)
+        with decoding:
+            packing.decode(packed, table, start, out_tHW)
 
     def _contents(self, number: int) -> _Contents:
         return self._opened.get(number, lambda: self._open(self._shards[number]), self._shards[number].samples)
@@ -191,7 +201,7 @@ class Windows:
         tail = Member(frames.offset + max(frames.size - packing.table_bytes, 0), min(frames.size, packing.table_bytes))
         table, text = self._both(shard.name, tail, meta)
         _check_meta(text, members.keys[item.sample], list(packing.shape_THW), packing.dtype.name)
-        return _Table(frames.offset, packing.ends(table, frames.size))
+        return _Table(frames.offset, packing.table(table, frames.size))
 
     def _both(self, name: str, first: Member, second: Member) -> tuple[bytes, bytes]:
         """The bytes of two places, in one read where the second lies close behind the first."""

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.data_prep.shards.sources.fault_server import FaultServer, drop_in_the_middle, refuse_connection, status
 from tests.launching import Ended, launch, output_of, start, wait
@@ -78,6 +80,32 @@ def test_a_server_that_goes_away_ends_all_ranks_saved_and_the_same_command_goes_
     ended = launch(*command)
     assert ended.code == 0, ended.output[-3000:]
     assert ended.lines(f"resuming at step {step}")
+    assert (run / "last.safetensors").read_bytes() == local
+
+
+def test_a_bucket_trains_to_the_same_weights(
+    local: bytes, shards: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    store.start()
+    try:
+        host, port = store.get_host_and_port()
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        bucket = fsspec.filesystem("s3", endpoint_url=f"http://{host}:{port}", skip_instance_cache=True)
+        bucket.mkdir("bucket")
+        bucket.put(f"{shards}/", "bucket/tiny/", recursive=True)
+        run = tmp_path / "run"
+        ended = launch(
+            "ds_nowcast.train", "--deepspeed_config", config, "--shards", "s3://bucket/tiny", "--run", run,
+            "--set", *SETTINGS,
+        )  # fmt: skip
+    finally:
+        store.stop()
+    assert ended.code == 0, ended.output[-3000:]
     assert (run / "last.safetensors").read_bytes() == local
 
 

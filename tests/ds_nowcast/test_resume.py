@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from ds_nowcast.config import load_config
 from ds_nowcast.models import build_model
+from ds_nowcast.order import Asked
 from tests.launching import ROOT, Ended
 from tests.shard_maker import make_shards, moving_blobs
 
@@ -55,6 +56,10 @@ def finished(config: Path, shards: Path, tmp_path_factory: pytest.TempPathFactor
     ("options", "told"),
     [
         (["--set", "train_batch_size=8"], "was trained with 4 samples a step and this launch has 8; keep the batch size"),
+        (
+            ["--set", "nowcast.seed=5", "nowcast.data.shuffle_shards=2", "nowcast.data.windows=one", "nowcast.data.window_stride=3"],
+            "in another order (seed: 0 -> 5; shuffle_shards: None -> 2; windows: 'all' -> 'one'; window_stride: 4 -> 3); give",
+        ),
         (["--set", "scheduler.type=WarmupDecayLR"], "other settings (scheduler WarmupCosineLR -> WarmupDecayLR)"),
         (
             ["--set", "zero_optimization.stage=1", "optimizer.params.amsgrad=true"],
@@ -151,6 +156,24 @@ def test_a_learning_rate_changed_between_launches_holds(config: Path, shards: Pa
     assert trained(tmp_path / "plain.json", shards, run, "--set", *changed).code == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["lr"] for line in lines if "lr" in line] == [0.001, 0.001, 0.0025, 0.0025]
+
+
+def test_other_shards_are_another_order_and_are_seen_with_new_order_from_there_on(
+    finished: Path, config: Path, shards: Path, tmp_path: Path
+) -> None:
+    other, run = tmp_path / "shards", tmp_path / "run"
+    shutil.copytree(shards, other)
+    shutil.copytree(finished, run)
+    index = other / "index.json"
+    index.write_text(index.read_text().replace('"left_out": {}', '"left_out": {"too dry": 1}'))
+    ended = trained(config, other, run, "--set", "nowcast.steps=14")
+    assert ended.code == 2 and "index_hash: " in ended.output and "--new-order" in ended.output
+    settings = ("nowcast.steps=14", "nowcast.seed=5", "nowcast.log_samples=true")
+    ended = trained(config, other, run, "--new-order", "--set", *settings)
+    assert ended.code == 0, ended.output
+    seen = [json.loads(line) for line in (run / "samples/rank00000.jsonl").read_text().splitlines()]
+    said = Asked(str(config), str(other), 1, ["nowcast.seed=5"]).samples((13, 15))
+    assert seen == list(said)
 
 
 def test_another_loss_is_told_when_a_run_goes_on(finished: Path, config: Path, shards: Path, tmp_path: Path) -> None:

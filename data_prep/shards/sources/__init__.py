@@ -40,8 +40,8 @@ class Source(Protocol):
     def read_all(self, name: str) -> bytes:
         """A small file, whole. Raises FileNotFoundError, SourceError."""
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Exactly `size` bytes, valid until this thread reads again.
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        """Exactly `size` bytes, in `into` where it is given, else valid until this thread reads again.
 
         Raises FileNotFoundError, ValueError where the file is shorter, SourceError.
         """

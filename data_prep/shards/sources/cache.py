@@ -70,14 +70,14 @@ class CachedSource:
             self._place = self._place_of(content)
         return content
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Exactly `size` bytes, valid until this thread reads again; the file is fetched first unless it is there."""
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        """Exactly `size` bytes, in `into` or valid until this thread reads again; the file is fetched first if need be."""
         if not self._prepared:  # before anything is read there: others may have laid files where they know it will be
             self._cache.prepare()
             self._prepared = True
         key = self._key(name)
         for _ in range(_MOST_VANISHED):
-            blob = self._read_cached(name, key, offset, size)
+            blob = self._read_cached(name, key, offset, size, into)
             if blob is not None:
                 self._note_use(key)
                 return blob
@@ -104,10 +104,10 @@ class CachedSource:
         self._retries.close()
         self._cached.close()
 
-    def _read_cached(self, name: str, key: str, offset: int, size: int) -> memoryview | None:
+    def _read_cached(self, name: str, key: str, offset: int, size: int, into: memoryview | None) -> memoryview | None:
         """None where the file is not there."""
         try:
-            return self._cached.read(key, offset, size)
+            return self._cached.read(key, offset, size, into)
         except FileNotFoundError:
             return None
         except ValueError as error:  # cut off on the way here, perhaps: it is not kept

@@ -175,16 +175,16 @@ class HttpSource:
         """A small file, whole."""
         return self._whole.read_all(name)
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Exactly `size` bytes, valid until this thread reads again."""
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        """Exactly `size` bytes, in `into` or valid until this thread reads again."""
 
         def by_range() -> memoryview:
-            blob = self._memory(size)
+            blob = self._memory(size) if into is None else into
             if size:
                 self._files.read_range(name, offset, blob)
             return blob
 
-        return self._either(name, by_range, lambda: self._whole.read(name, offset, size))
+        return self._either(name, by_range, lambda: self._whole.read(name, offset, size, into))
 
     def sha256(self, name: str) -> str:
         """Hex sha256 of a file: by ranges, so that a broken connection costs a piece, not the file."""

@@ -71,10 +71,10 @@ class LocalSource:
         """A small file, whole. Raises FileNotFoundError."""
         return self._path(name).read_bytes()
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Exactly `size` bytes, valid until this thread reads again. Raises OSError or ValueError."""
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        """Exactly `size` bytes, in `into` or valid until this thread reads again. Raises OSError or ValueError."""
         file = self._open(name)
-        blob = self._memory(size)
+        blob = self._memory(size) if into is None else into
         got = 0
         while got < size and (more := os.preadv(file.handle, [blob[got:]], offset + got)):
             got += more  # network disks may give less than asked for

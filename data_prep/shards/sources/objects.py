@@ -44,8 +44,8 @@ class ObjectSource:
         """A small object, whole."""
         return bytes(self._attempts(name, self._store.cat_file))
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        """Exactly `size` bytes."""
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        """Exactly `size` bytes, in `into` if given."""
         if not size:
             return memoryview(b"")
         try:
@@ -54,7 +54,10 @@ class ObjectSource:
             blob = b""
         if len(blob) != size:
             raise too_short(name, size - len(blob))
-        return memoryview(blob)
+        if into is None:
+            return memoryview(blob)
+        into[:] = blob
+        return into
 
     def sha256(self, name: str) -> str:
         """Hex sha256 of an object, by ranges."""

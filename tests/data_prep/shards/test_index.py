@@ -136,7 +136,7 @@ def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         (lambda index: index.update(format_version=2), "format version 2, this program reads 1"),
         (lambda index: index.update(encoding="png"), "names encoding 'png'"),
         (lambda index: index.update(unit="kg/m2"), "names encoding 'dbz8' in 'kg/m2'"),
-        (lambda index: index.update(codec="png"), "names codec 'png'; known are lz4, lz4hc, zstd"),
+        (lambda index: index.update(codec="png"), "names codec 'png'; known are lz4, lz4hc, zstd, raw"),
         (lambda index: index["splits"]["train"].update(shards=[]), "has a split without shards"),
         (lambda index: index["splits"]["train"]["shards"][0].update(samples=0), "damaged: .*samples"),
         (lambda index: index["splits"]["train"]["shards"][0].update(name="../x.tar"), "outside the folder"),

@@ -58,10 +58,32 @@ def test_any_lz4_or_zstd_decoder_reads_the_whole() -> None:
 
 
 def test_a_chunk_holds_one_large_image_or_a_few_small_ones() -> None:
-    assert [frames_per_chunk(side * side) for side in (32, 96, 181, 256, 384, 2000)] == [4, 4, 4, 2, 1, 1]
+    assert [frames_per_chunk(side * side, "lz4") for side in (32, 96, 181, 256, 384, 2000)] == [4, 4, 4, 2, 1, 1]
+    assert frames_per_chunk(32 * 32, "raw") == 1
     one_each = Packing("lz4", (49, 384, 384), np.dtype(np.uint8), 1)
     assert [len(one_each.chunks_of(start, start + 25)) for start in (0, 12, 24)] == [25, 25, 25]
     assert max(len(packing("lz4", codes((49, 2, 2))).chunks_of(start, start + 25)) for start in range(25)) * 4 == 28
+
+
+def test_frames_that_are_stored_are_read_straight_to_their_place() -> None:
+    whole_THW = codes((7, 3, 5), np.uint16)
+    how = packing("raw", whole_THW, 1)
+    blob = bytearray(how.pack(whole_THW))
+    table, asked = how.table(bytes(blob[-how.table_bytes :]), len(blob)), []
+
+    def read(offset: int, into: memoryview) -> None:
+        asked.append((offset, len(into)))
+        into[:] = blob[offset : offset + len(into)]
+
+    for at_once, expected in ((True, [(60, 90)]), (False, [(60, 30), (90, 30), (120, 30)])):
+        out_tHW = np.empty((3, 3, 5), np.uint16)
+        how.read_into(read, table, 2, out_tHW, at_once=at_once)
+        np.testing.assert_array_equal(out_tHW, whole_THW[2:5])
+        assert asked == expected
+        asked.clear()
+    blob[95] ^= 1
+    with pytest.raises(ValueError, match="its checksum is not the one in the table"):
+        how.read_into(read, table, 2, out_tHW, at_once=True)
 
 
 @EVERY_CODEC
@@ -134,7 +156,7 @@ def test_a_changed_byte_or_a_cut_is_refused_or_harmless(codec: str, per_chunk: i
 @pytest.mark.parametrize("size", [139, 141, 50_000_000])
 def test_a_chunk_of_another_size_than_it_claims_is_refused_without_room_for_more(codec: str, size: int) -> None:
     how = packing(codec, codes((4, 5, 7)))
-    other, tail = CODECS[codec].compress(bytes(size)), bytearray(how.pack(codes((4, 5, 7)))[-(8 + 8 + 9) :])
-    tail[8:12] = len(other).to_bytes(4, "little")
+    other, tail = CODECS[codec].compress(bytes(size)), bytearray(how.pack(codes((4, 5, 7)))[-8 - how.table_bytes :])
+    tail[-len(tail) + 8 : -len(tail) + 12] = len(other).to_bytes(4, "little")
     with pytest.raises(ValueError, match=r"not of the size|damaged chunk"):
         how.unpack(other + bytes(tail), 0, np.empty((4, 5, 7), np.uint8))

@@ -239,11 +239,11 @@ def test_a_rank_that_loses_its_source_predicts_as_often_as_the_others_and_then_t
         def __getattr__(self, name: str) -> Any:
             return getattr(near, name)
 
-        def read(self, name: str, offset: int, size: int) -> memoryview:
+        def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
             reads.append(name)
             if len(reads) > 6:
                 raise SourceError("http://leaving did not answer")
-            return near.read(name, offset, size)
+            return near.read(name, offset, size, into)
 
     def counted(past_BTHW: torch.Tensor) -> torch.Tensor:
         calls.append(len(past_BTHW))

@@ -30,8 +30,8 @@ class OneTar(LocalSource):
     def read_all(self, name: str) -> bytes:
         return super().read_all(self._first(name))
 
-    def read(self, name: str, offset: int, size: int) -> memoryview:
-        return super().read(self._first(name), offset, size)
+    def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
+        return super().read(self._first(name), offset, size, into)
 
     def _first(self, name: str) -> str:
         return name if name == "index.json" else f"train/train-000000.{name.rpartition('.')[2]}"

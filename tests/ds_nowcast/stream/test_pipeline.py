@@ -209,6 +209,20 @@ def test_hashes_are_compared_where_the_config_asks_for_it(shards: Shards) -> Non
     assert all(name.endswith("its sha256 is not the one in the index") for name in bad)
 
 
+@pytest.mark.parametrize("codec", ["lz4hc", "zstd", "raw"])
+def test_every_codec_streams_the_same_and_finds_damage(
+    codec: str, shards: Shards, sequences: list[Codes], tmp_path: Path
+) -> None:
+    other = open_shards(make_shards(tmp_path / codec, {"train": sequences}, codec=codec))
+    expected = epoch_of(shards)
+    positions, bad, codes = epoch_of(other)
+    assert (positions, bad) == expected[:2] and torch.equal(codes, expected[2])
+    flip_bytes(other)
+    positions, bad, codes = epoch_of(other)
+    unequal = [row for row in range(33) if not torch.equal(codes[row], expected[2][row])]
+    assert 0 < len(unequal) == len(bad) and all(bool((codes[row] == 255).all()) for row in unequal)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_change_of_any_bytes_ever_gives_wrong_codes(shards: Shards, data: st.DataObject) -> None:
@@ -246,7 +260,7 @@ def test_what_a_source_cannot_reach_is_raised_to_whoever_waits_for_it(shards: Sh
         def __getattr__(self, name: str) -> Any:
             return getattr(shards.source, name)
 
-        def read(self, name: str, offset: int, size: int) -> memoryview:
+        def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
             raise SourceError("http://gone did not answer")
 
     far = replace(shards, source=Gone())
@@ -268,14 +282,14 @@ def test_far_samples_are_read_many_at_once_and_decoded_by_few_threads(shards: Sh
         def __getattr__(self, name: str) -> Any:
             return getattr(shards.source, name)
 
-        def read(self, name: str, offset: int, size: int) -> memoryview:
+        def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
             with lock:
                 counts["now"] += 1
                 counts["most"] = max(counts["most"], counts["now"])
             time.sleep(0.02)
             with lock:
                 counts["now"] -= 1
-            return shards.source.read(name, offset, size)
+            return shards.source.read(name, offset, size, into)
 
     near_codes, far = epoch_of(shards), replace(shards, source=Slow())
     positions, bad, codes = epoch_of(far, requests=8)
