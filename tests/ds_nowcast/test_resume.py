@@ -80,7 +80,7 @@ def test_a_change_that_cannot_be_is_one_sentence_and_leaves_the_run_as_it_was(
     assert not ended.lines("Traceback")
     now = content(run)
     recorded = now.pop("failure.json", None)  # not where the config alone tells: then nothing has begun
-    assert (recorded is None) == ("samples a step" in told)
+    assert (recorded is None) == ("samples a step" in told or "another order" in told)
     assert recorded is None or told in json.loads(recorded)["reason"]
     assert now == content(finished)
 
