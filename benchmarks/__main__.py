@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import build, loader, train_step
+from benchmarks import build, codecs, loader, train_step
 from benchmarks.command import main
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks", [loader.run, build.run, train_step.run]))
+    sys.exit(main("benchmarks", [loader.run, codecs.decoding, codecs.handing_over, build.run, train_step.run]))

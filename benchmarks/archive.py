@@ -1,18 +1,26 @@
-"""The radar data of the benchmarks: simulated storms in SEVIR's layout and size, and their shards."""
+"""The radar data of the benchmarks in SEVIR's layout and size, and their shards: real rain where there is some, or simulated storms."""
 
 from __future__ import annotations
 
+import csv
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.build import build
 from data_prep.building.plan import Options, Plan, make_plan
+from data_prep.shards.codecs import DEFAULT
 from data_prep.shards.index import Shards, open_shards
 from data_prep.simulate import simulate
 
 SIZE, FRAMES = 384, 49  # of an event, as SEVIR's
 SPLIT = "train"
+_REAL = "derived/sevir_layout"  # in NOWCAST_RADAR_DATA: KNMI's rain in SEVIR's layout
 _SAMPLES_PER_SHARD = 4  # so that there are shards for two workers
 
 
@@ -34,11 +42,59 @@ class Archive:
         """As many as there are sequences in the shards."""
         return self.shards.split(SPLIT).samples
 
+    def packed_as(self, codec: str, folder: Path) -> Archive:
+        """The same with shards of another codec, built in `folder`."""
+        build(plan(self.folder, folder, codec), folder, workers=1)
+        return replace(self, shards=open_shards(folder))
+
+    def codes(self) -> Iterator[NDArray[np.uint8]]:
+        """Each event's codes (T, H, W), row 0 in the north."""
+        for path in self.files:
+            with h5py.File(path) as file:
+                for event_HWT in file["vil"]:
+                    yield np.ascontiguousarray(event_HWT[::-1].transpose(2, 0, 1))
+
 
 def make_archive(folder: Path, events: int) -> Archive:
-    """Simulates `events` storms and builds their shards in `folder`."""
-    simulate(folder / "archive", events, SIZE, FRAMES, seed=0, workers=len(os.sched_getaffinity(0)))
-    return open_archive(folder / "archive", folder, "simulated storms")
+    """An archive of `events` events and its shards in `folder`: real ones where NOWCAST_RADAR_DATA is set."""
+    out, data = folder / "archive", os.environ.get("NOWCAST_RADAR_DATA")
+    if data is None:
+        simulate(out, events, SIZE, FRAMES, seed=0, workers=len(os.sched_getaffinity(0)))
+        return open_archive(out, folder, "simulated storms")
+    real = replicate(Path(data, _REAL), out, events)
+    what = f"events of KNMI's rain in SEVIR's layout ({real}, the others these mirrored and turned)"
+    return open_archive(out, folder, what if events > real else "events of KNMI's rain in SEVIR's layout")
+
+
+def replicate(source: Path, out: Path, events: int) -> int:
+    """Writes an archive like `source` with `events` events, the source's in turns, mirrored and turned; how many it has."""
+    with open(source / "CATALOG.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    name = "vil/replicated.h5"
+    (out / "data/vil").mkdir(parents=True)
+    ids = [f"R{number:08d}" for number in range(events)]
+    with h5py.File(out / "data" / name, "w") as copy:
+        copy["id"] = np.array(ids, "S9")
+        for number in range(events):
+            row = rows[number % len(rows)]
+            with h5py.File(source / "data" / row["file_name"]) as file:
+                vil = file["vil"]
+                if not number:
+                    shape, packing = (events, *vil.shape[1:]), vil.compression
+                    made = copy.create_dataset("vil", shape, vil.dtype, chunks=vil.chunks, compression=packing)
+                made[number] = _symmetry(vil[int(row["file_index"])], number // len(rows))
+    with open(out / "CATALOG.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        for number, event_id in enumerate(ids):
+            table.writerow(rows[number % len(rows)] | {"id": event_id, "file_name": name, "file_index": str(number)})
+    return len(rows)
+
+
+def _symmetry(event_HWT: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """One of the square's eight; number 0 changes nothing."""
+    turned_HWT = np.rot90(event_HWT, number % 8 // 2)
+    return turned_HWT[:, ::-1] if number % 2 else turned_HWT
 
 
 def open_archive(source: Path, folder: Path, what: str = "given events") -> Archive:
@@ -47,10 +103,10 @@ def open_archive(source: Path, folder: Path, what: str = "given events") -> Arch
     return Archive(source, open_shards(folder / "shards"), what)
 
 
-def plan(archive: Path, out: Path) -> Plan:
+def plan(archive: Path, out: Path, codec: str = DEFAULT) -> Plan:
     """The build of all events into one split."""
     options = Options(
         format="sevir", sources=(str(archive),), split_dates=None, split=SPLIT, frames=None, stride=None, crop=None,
-        min_wet=0.0, max_missing=1.0, encoding=None, samples_per_shard=_SAMPLES_PER_SHARD, seed=0,
+        min_wet=0.0, max_missing=1.0, encoding=None, samples_per_shard=_SAMPLES_PER_SHARD, seed=0, codec=codec,
     )  # fmt: skip
     return make_plan(options, out, strict=True)

@@ -1,12 +1,13 @@
-"""How training windows are usually read: a plain webdataset recipe, and a PyTorch Dataset over the HDF5 archive."""
+"""How training windows are usually read: a plain webdataset recipe, a PyTorch Dataset over the HDF5 archive, litdata."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -17,47 +18,55 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.archive import Archive
 
-Loader = Iterable[torch.Tensor]
+Loader = Iterable[torch.Tensor]  # of batches (B, T, H, W)
+Codes = NDArray[np.uint8]
 _PER_TAR = 6  # windows; two workers need two tars or more
 
 
-def write_npy_tars(archive: Archive, windows: list[tuple[int, int]], frames: int, folder: Path) -> list[str]:
-    """Tars of windows (event, first frame) as uint8 npy (T, H, W), each under `__key__` and `npy`."""
+class Window(NamedTuple):
+    """One training sample."""
+
+    event: int
+    first: int  # frame
+
+
+def codes_of(archive: Archive, windows: Sequence[Window], frames: int) -> Iterator[Codes]:
+    """Each window's codes (T, H, W), row 0 in the north."""
+    events = list(archive.codes())
+    for event, first in windows:
+        yield events[event][first : first + frames]
+
+
+# Each loader reads the same windows `passes` times over, shuffled
+
+
+def write_npy_tars(windows: Iterable[Codes], folder: Path) -> list[str]:
+    """Tars of windows as uint8 npy (T, H, W), each under `__key__` and `npy`."""
     folder.mkdir()
-    codes = [event_THW for path in archive.files for event_THW in _events(path)]
-    paths = []
-    for start in range(0, len(windows), _PER_TAR):
-        paths.append(str(folder / f"{start:06d}.tar"))
-        with wds.TarWriter(paths[-1]) as tar:
-            for number, (event, first) in enumerate(windows[start : start + _PER_TAR], start):
-                content = io.BytesIO()
-                np.save(content, codes[event][first : first + frames])
-                tar.write({"__key__": f"{number:06d}", "npy": content.getvalue()})
-    return paths
+    with wds.ShardWriter(f"{folder}/%06d.tar", maxcount=_PER_TAR, verbose=0) as writer:
+        for number, codes_THW in enumerate(windows):
+            content = io.BytesIO()
+            np.save(content, codes_THW)
+            writer.write({"__key__": f"{number:06d}", "npy": content.getvalue()})
+    return sorted(map(str, folder.iterdir()))
 
 
-def _events(path: Path) -> Iterator[NDArray[np.uint8]]:
-    with h5py.File(path) as file:
-        for event_HWT in file["vil"]:
-            yield np.ascontiguousarray(event_HWT[::-1].transpose(2, 0, 1))
-
-
-def webdataset_loader(tars: list[str], batch: int, workers: int) -> Loader:
-    """Yields float32 (B, T, H, W) in [0, 1]."""
-    samples = wds.WebDataset(tars, shardshuffle=len(tars)).decode().to_tuple("npy").map_tuple(_in_unit_range)
+def webdataset_loader(tars: list[str], passes: int, batch: int, workers: int) -> Loader:
+    """Yields float32 in [0, 1]."""
+    samples = wds.WebDataset(tars * passes, shardshuffle=len(tars)).decode().to_tuple("npy").map_tuple(_in_unit_range)
     dataset = samples.batched(batch).map(itemgetter(0))
     loader: Loader = wds.WebLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
     return loader
 
 
-def _in_unit_range(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _in_unit_range(codes: Codes) -> NDArray[np.float32]:
     return codes.astype(np.float32) / np.float32(255)
 
 
 class HDF5Windows(Dataset[torch.Tensor]):
-    """Windows (event, first frame) of SEVIR's files, float32 (T, H, W) in [0, 1]."""
+    """Windows of SEVIR's files, float32 (T, H, W) in [0, 1]."""
 
-    def __init__(self, archive: Archive, windows: list[tuple[int, int]], frames: int) -> None:
+    def __init__(self, archive: Archive, windows: list[Window], frames: int) -> None:
         self._frames, self._windows = frames, windows
         self._places = [(path, i) for path in archive.files for i in range(_length(path))]
         self._files: dict[Path, Any] = {}  # opened where it is read, in the worker
@@ -79,7 +88,32 @@ def _length(path: Path) -> int:
         return len(file["vil"])
 
 
-def hdf5_loader(archive: Archive, windows: list[tuple[int, int]], frames: int, batch: int, workers: int) -> Loader:
-    """Yields float32 (B, T, H, W) in [0, 1], shuffled."""
-    dataset = HDF5Windows(archive, windows, frames)
+def hdf5_loader(dataset: HDF5Windows, batch: int, workers: int) -> Loader:
+    """Yields float32 in [0, 1]."""
     return DataLoader(dataset, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def has_litdata() -> bool:
+    """Whether the extra `bench` is installed."""
+    return find_spec("litdata") is not None
+
+
+def write_litdata(windows: Iterable[Codes], folder: Path, compression: str | None) -> None:
+    """Windows as uint8 tensors in chunks of 64 MB, as its documentation has them."""
+    from litdata.streaming import Cache
+
+    cache = Cache(str(folder), chunk_bytes="64MB", compression=compression)
+    for number, codes_THW in enumerate(windows):
+        cache[number] = torch.from_numpy(codes_THW.copy())
+    cache.done()
+    cache.merge()
+
+
+def litdata_loader(folder: Path, passes: int, batch: int, workers: int) -> Loader:
+    """Yields uint8 codes."""
+    from litdata import StreamingDataLoader, StreamingDataset
+
+    own = folder.with_name(f"{folder.name}-cache-{workers}")  # else below the home folder
+    dataset = StreamingDataset(str(folder), cache_dir=str(own), shuffle=True, subsample=float(passes))
+    loader: Loader = StreamingDataLoader(dataset, batch_size=batch, num_workers=workers, persistent_workers=workers > 0)
+    return loader

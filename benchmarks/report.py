@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from benchmarks.timing import Rates, Spread, fastest, ratio, spread
 
-PACKAGES = ("torch", "deepspeed", "webdataset", "numpy", "h5py", "zstandard")
+PACKAGES = ("torch", "deepspeed", "webdataset", "numpy", "h5py", "cramjam", "lz4", "zstandard", "litdata")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Report:
     unit: str
     rates: Rates
     goals: list[Goal]
+    notes: dict[str, str] = field(default_factory=dict)  # by contender: what stands beside its rate
 
     def ratios(self) -> list[tuple[Goal, str, Spread]]:
         """Each goal, whom it was measured against, and the ratio."""
@@ -51,16 +52,24 @@ class Report:
             "benchmark": self.name,
             "what": self.what,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": python_version(), **{package: version(package) for package in PACKAGES}},
+            "versions": {"python": python_version(), **{package: _version(package) for package in PACKAGES}},
             "machine": {"cores": cores(), "accelerator": accelerator()},
             "unit": self.unit,
             "rates": {name: {**asdict(spread(rounds)), "rounds": rounds} for name, rounds in self.rates.items()},
+            "notes": self.notes,
             "ratios": [
                 {"ours": goal.ours, "against": other, **asdict(found), "to_reach": goal.at_least,
                  "reached": found.median >= goal.at_least}
                 for goal, other, found in self.ratios()
             ],
         }  # fmt: skip
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def cores() -> int:
@@ -78,12 +87,14 @@ def publish(report: Report, folder: Path, console: Console) -> None:
     (folder / f"{report.name}.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     rounds = len(next(iter(report.rates.values())))
     heading = f"{report.what}; {cores()} cores, accelerator: {accelerator()}; median of {rounds} rounds (min - max)"
-    table = Table(title=Text(f"{report.name}: {heading}"), title_justify="left")
+    console.print(Text(f"{report.name}: {heading}", "italic"))
+    table = Table()
     for column, justify in (("", "left"), (report.unit, "right"), ("to reach", "right"), ("", "left")):
         table.add_column(column, justify="right" if justify == "right" else "left")
     for name, rates in report.rates.items():
         found = spread(rates)
-        table.add_row(Text(name), f"{_short(found.median)} ({_short(found.least)} - {_short(found.most)})", "", "")
+        rate = f"{_short(found.median)} ({_short(found.least)} - {_short(found.most)})"
+        table.add_row(Text(name), rate, "", report.notes.get(name, ""))
     table.add_section()
     for goal, other, found in report.ratios():
         table.add_row(

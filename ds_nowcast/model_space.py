@@ -42,12 +42,15 @@ class ModelSpace:
             return values_BTHW if out_BTHW is None else out_BTHW.copy_(values_BTHW)
         if out_BTHW is None:
             out_BTHW = torch.empty(codes_BTHW.shape, dtype=torch.float32)
-        # An image at a time, whose indices stay in the cache: ten times faster than a batch's through memory. By numpy,
-        # for torch would call its threads together for each, and wait for cores that are decoding.
-        table, shape_HW = self._table.numpy(), codes_BTHW.shape[2:]
+        # The table's own division, an image at a time that stays in the cache: twice as fast as looking values up. By
+        # numpy, for torch would call its threads together for each, and wait for cores that are decoding.
+        shape_HW, highest = codes_BTHW.shape[2:], np.float32(self.missing)
         images = codes_BTHW.flatten(0, 1).numpy(), out_BTHW.view(-1, *shape_HW).numpy()
+        seen_HW, kept_HW = np.empty(shape_HW, np.uint8), np.empty(shape_HW, images[0].dtype)
         for codes_HW, out_HW in zip(*images, strict=True):
-            np.take(table, codes_HW, out=out_HW, mode="wrap")  # the table has every code; "raise" would copy
+            np.less(codes_HW, self.missing, out=seen_HW.view(bool))
+            np.multiply(codes_HW, seen_HW, out=kept_HW)
+            np.divide(kept_HW, highest, out=out_HW, dtype=np.float32)
         return out_BTHW
 
 
