@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ class Stepped:
     loss_scale: float  # for the next one; 1 but for float16
 
 
+def _unlink_shared_memory(ranks: Ranks) -> None:
+    """Takes away the name of the 64 MB through which DeepSpeed reduces between a host's CPU ranks, and never removes.
+
+    All ranks have it open by now, and keep it; without a name it goes with the last of them, however that ends.
+    """
+    ranks.barrier()
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    name = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{ranks.rank}"
+    with suppress(OSError):
+        Path("/dev/shm", name).unlink(missing_ok=True)
+
+
 class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]  # deepspeed has no types
     """Writes as DeepSpeed does, but a failed write is kept for later: an exception would leave other ranks in a barrier."""
 
@@ -97,6 +110,7 @@ class Engine:
                 f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); "
                 "install a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
             ) from error
+        _unlink_shared_memory(ranks)
         self._writer = _RememberingCheckpointEngine(self._engine._config)
         self._engine.checkpoint_engine = self._writer
         self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -220,6 +221,10 @@ def main(out: Path) -> None:
         report = around_a_fused_optimizer(precision, ranks, out / f"{precision}_flat")
         if ranks.first:
             (out / f"{precision}_flat.json").write_text(json.dumps(report))
+    ranks.barrier()
+    if ranks.first:
+        named = [path.name for path in Path("/dev/shm").glob(f"deepspeed_*_{os.environ['MASTER_PORT']}_*")]
+        (out / "shared_memory.json").write_text(json.dumps(named))
     process_group.leave()
 
 

@@ -152,3 +152,7 @@ def check_moved(seen: dict[str, Any], tolerance: float) -> None:
         assert ours[0] == pytest.approx(theirs[0], rel=tolerance)
         assert ours[1:] == theirs[1:], "learning rate and loss scale"
     assert not seen["left"]
+
+
+def test_no_shared_memory_is_left_behind_by_whatever_end(reports: Path) -> None:
+    assert json.loads((reports / "shared_memory.json").read_text()) == [], "64 MB a rank, by name, while they still run"
