@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import tarfile
@@ -43,7 +44,8 @@ def run(setting: Setting) -> Report:
         contenders = ours(archive, raw, BATCH * 2 if setting.quick else WINDOWS)
         contenders |= theirs(archive, Path(folder), 1 if setting.quick else WINDOWS // 10)
         rates = in_turns(contenders, setting.rounds)
-        del contenders  # ends the peers' workers before their files go
+        contenders.clear()
+        gc.collect()  # ends the peers' workers before their files go
 
     def named(*beginnings: str) -> list[str]:
         return [name for name in rates if name.startswith(beginnings)]

@@ -1,16 +1,24 @@
-"""The benchmarks' arithmetic: turns, pairs and what is written. The speeds themselves are no test."""
+"""The benchmarks' arithmetic, and that each runs. The speeds themselves are no test."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks.archive import replicate
 from benchmarks.report import Goal, Report, publish
 from benchmarks.timing import in_turns, ratio
+from data_prep.simulate import simulate
 
 RATES = {"ours": [8.0, 30.0, 10.0], "slow peer": [2.0, 2.0, 2.0], "fast peer": [4.0, 10.0, 1.0]}
 
@@ -44,3 +52,51 @@ def test_a_goal_is_measured_against_the_fastest_peer_and_written(tmp_path: Path,
     assert written["rates"]["ours"] == {"median": 10.0, "least": 8.0, "most": 30.0, "rounds": RATES["ours"]}
     [found] = written["ratios"]
     assert (found["against"], found["median"], found["reached"]) == ("fast peer", 3.0, verdict == "reached")
+
+
+def test_notes_stand_beside_the_rates(tmp_path: Path) -> None:
+    out = io.StringIO()
+    publish(
+        Report("name", "work", "frames/s", RATES, [], {"ours": "4.0x smaller"}), tmp_path, Console(file=out, width=120)
+    )
+    assert "4.0x smaller" in out.getvalue()
+    assert json.loads((tmp_path / "name.json").read_text())["notes"] == {"ours": "4.0x smaller"}
+
+
+def test_an_archive_is_replicated_by_mirroring_and_turning_its_events(tmp_path: Path) -> None:
+    simulate(tmp_path / "source", 3, 16, 8, seed=0, workers=1)
+    assert replicate(tmp_path / "source", tmp_path / "copy", 7) == 3
+    rows = {which: list(csv.DictReader((tmp_path / which / "CATALOG.csv").open())) for which in ("source", "copy")}
+    vil = {which: [event_of(tmp_path / which, row) for row in rows[which]] for which in rows}
+    assert len(vil["copy"]) == len({row["id"] for row in rows["copy"]}) == 7
+    for number, event_HWT in enumerate(vil["copy"]):
+        source_HWT = vil["source"][number % 3]
+        expected_HWT = (source_HWT, source_HWT[:, ::-1], np.rot90(source_HWT))[number // 3]
+        np.testing.assert_array_equal(event_HWT, expected_HWT)
+
+
+def event_of(archive: Path, row: dict[str, str]) -> np.ndarray:
+    with h5py.File(archive / "data" / row["file_name"]) as file:
+        return file["vil"][int(row["file_index"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("loader", {"loader.json"}),
+        ("codecs", {"codecs.json", "threads.json"}),
+        ("build", {"build.json"}),
+        ("train_step", {"train_step.json"}),
+    ],
+)
+def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, name: str, files: set[str]) -> None:
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--repeats", "1", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == files
+    assert [path.name for path in (tmp_path / "temporary").iterdir()] == []
+    for path in (tmp_path / "out").iterdir():
+        rates = json.loads(path.read_text())["rates"]
+        assert rates and all(found["median"] > 0 for found in rates.values())

@@ -112,3 +112,10 @@ def test_labels_are_the_thresholds_as_a_person_writes_them() -> None:
         "10",
         "16.25",
     ]
+
+
+@each_encoding
+def test_every_code_becomes_exactly_its_value_in_the_table(encoding: Encoding) -> None:
+    codes = np.arange(np.iinfo(encoding.dtype).max + 1).astype(encoding.dtype).reshape(1, 1, 16, -1)
+    values = ModelSpace(encoding, 1, torch.device("cpu")).values(torch.from_numpy(codes))
+    np.testing.assert_array_equal(values.numpy().view(np.uint32), encoding.model_table()[codes].view(np.uint32))
