@@ -139,6 +139,8 @@ def open_shards(location: Path | str, options: SourceOptions | None = None, *, w
         raise UserError(
             f"{source.location} has no {INDEX_NAME}; build it with `python -m data_prep build`, or run an interrupted build again"
         ) from None
+    except OSError as error:
+        raise UserError(f"{where} cannot be read ({error.strerror}); give a folder that can") from None
     try:
         index = ShardsIndex.model_validate_json(content)
     except ValidationError as error:

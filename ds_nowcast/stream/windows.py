@@ -145,7 +145,7 @@ class Windows:
         try:
             self._fill(sample.shard, self._table(item), item.start, out_tHW, decoding or nullcontext())
         except (OSError, ValueError) as error:
-            return sample._replace(damage=str(error))
+            return sample._replace(damage=str(error) or repr(error))
         return sample
 
     def _fill(
@@ -187,7 +187,7 @@ class Windows:
         except SourceError:
             raise
         except (DataError, OSError) as error:
-            return str(error)
+            return str(error) or repr(error)
         return ""
 
     def _table(self, item: Item) -> _Table:

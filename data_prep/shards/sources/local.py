@@ -7,14 +7,19 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from data_prep.errors import UserError
+from data_prep.errors import SourceError, UserError
 from data_prep.files import is_inside, sha256_of
 from data_prep.shards.sources.memory import ThreadMemory, too_short
 
 _OPEN_FILES = 64
+_PASSING = {
+    errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT,
+}  # fmt: skip
 
 
 def folder_of(url: str) -> Path:
@@ -47,6 +52,19 @@ class _OpenFile:
         os.close(self.handle)
 
 
+@contextmanager
+def _told_from_damage(location: str) -> Iterator[None]:
+    """Trouble of this host or its network disk that may pass is no damage of the data. Raises SourceError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _PASSING:
+            raise
+        raise SourceError(
+            f"{location} cannot be read now ({error.strerror}); run the same command again when it can"
+        ) from error
+
+
 class LocalSource:
     """Open files, the least recently used forgotten beyond a number."""
 
@@ -60,24 +78,26 @@ class LocalSource:
         self._memory = ThreadMemory()
 
     def size(self, name: str) -> int:
-        """Bytes of a file. Raises FileNotFoundError."""
+        """Bytes of a file. Raises FileNotFoundError, SourceError."""
         path = self._path(name)
-        status = os.stat(path)
+        with _told_from_damage(self.location):
+            status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "Not a file", str(path))
         return status.st_size
 
     def read_all(self, name: str) -> bytes:
-        """A small file, whole. Raises FileNotFoundError."""
-        return self._path(name).read_bytes()
+        """A small file, whole. Raises FileNotFoundError, SourceError."""
+        with _told_from_damage(self.location):
+            return self._path(name).read_bytes()
 
     def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
-        """Exactly `size` bytes, in `into` or valid until this thread reads again. Raises OSError or ValueError."""
-        file = self._open(name)
-        blob = self._memory(size) if into is None else into
-        got = 0
-        while got < size and (more := os.preadv(file.handle, [blob[got:]], offset + got)):
-            got += more  # network disks may give less than asked for
+        """Exactly `size` bytes, in `into` or valid until this thread reads again. Raises OSError, ValueError, SourceError."""
+        blob, got = self._memory(size) if into is None else into, 0
+        with _told_from_damage(self.location):
+            file = self._open(name)
+            while got < size and (more := os.preadv(file.handle, [blob[got:]], offset + got)):
+                got += more  # network disks may give less than asked for
         if got != size:
             raise too_short(name, size - got)
         return blob

@@ -152,6 +152,13 @@ def test_a_damaged_index_is_refused_by_name(folder: Path, change: Callable[[Any]
         open_shards(folder)
 
 
+def test_an_index_that_cannot_be_read_is_refused(folder: Path) -> None:
+    (folder / "index.json").unlink()
+    (folder / "index.json").mkdir()
+    with pytest.raises(UserError, match=r"index\.json cannot be read \(Is a directory\)"):
+        open_shards(folder)
+
+
 def test_a_torn_index_is_refused(folder: Path) -> None:
     (folder / "index.json").write_text(json.dumps(INDEX)[:100])
     with pytest.raises(UserError, match="damaged"):

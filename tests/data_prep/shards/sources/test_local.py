@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.errors import UserError
+from data_prep.errors import SourceError, UserError
 from data_prep.files import sha256_of
 from data_prep.shards.sources.local import LocalSource, folder_of
 from tests.data_prep.shards.sources.conftest import FOLDER, TAR, open_below
@@ -99,3 +100,20 @@ def test_file_urls() -> None:
     for url in ("file://data/shards", "file://[x/shards"):
         with pytest.raises(UserError, match="file:///folder"):
             folder_of(url)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ESTALE, SourceError), (errno.EMFILE, SourceError), (errno.EIO, OSError), (errno.EACCES, PermissionError)],
+)
+def test_trouble_that_may_pass_is_told_from_damage(
+    number: int, kind: type[Exception], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    source = LocalSource(folder)
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(kind, match=os.strerror(number)):
+        source.read(TAR, 0, 10)
+    source.close()
