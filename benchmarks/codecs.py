@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from benchmarks import peers
 from benchmarks.archive import Archive
 from benchmarks.command import Setting, main
 from benchmarks.loader import BATCH, DATA, RING, THREADS, epoch, stream
@@ -20,6 +21,7 @@ from benchmarks.report import Report
 from benchmarks.timing import Contender, in_turns
 from data_prep.shards import codecs
 from data_prep.shards.codecs import CODECS, Codec
+from data_prep.shards.index import open_shards
 from data_prep.shards.samples import Packing
 from ds_nowcast.stream.order import window_starts
 from ds_nowcast.stream.pipeline import training_stream
@@ -86,13 +88,15 @@ class InProcesses(IterableDataset[torch.Tensor]):
     """A stream of one thread in each worker process of a DataLoader, as another rank's would be."""
 
     def __init__(self, archive: Archive, windows: int) -> None:
-        self._shards, self._windows = archive.shards, windows
+        self._folder, self._windows = archive.shards.folder, windows
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         worker = get_worker_info()
         assert worker
         rank, world = worker.id, worker.num_workers
-        with training_stream(self._shards, DATA, 0, batch=BATCH, rank=rank, world=world, start=0, threads=1) as batches:
+        with training_stream(
+            open_shards(self._folder), DATA, 0, batch=BATCH, rank=rank, world=world, start=0, threads=1
+        ) as batches:
             for _ in range(self._windows // BATCH // world):
                 yield from next(batches).codes_BTHW  # copied into shared memory, a batch at a time, before it goes on
 
@@ -100,7 +104,7 @@ class InProcesses(IterableDataset[torch.Tensor]):
 def handing_over(setting: Setting) -> Report:
     """The whole stream on threads, and in processes that hand their batches over through shared memory."""
     archive, windows = setting.archive, BATCH * 2 if setting.quick else STREAMED
-    processes = DataLoader(InProcesses(archive, windows), BATCH, num_workers=THREADS, persistent_workers=True)
+    processes = DataLoader(InProcesses(archive, windows), BATCH, **peers.in_processes(THREADS))
     contenders: dict[str, Contender] = {
         "1 thread": lambda: stream(archive, windows, 1),
         "2 threads": lambda: stream(archive, windows, 2),

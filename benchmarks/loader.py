@@ -79,7 +79,6 @@ def theirs(archive: Archive, folder: Path, windows: int) -> dict[str, Contender]
     chosen = [peers.Window(event, first) for event in range(archive.events) for first in starts]
     passes = -(-windows // len(chosen))
     tars = peers.write_npy_tars(peers.codes_of(archive, chosen, frames), folder / "npy")
-    hdf5 = peers.HDF5Windows(archive, chosen * -(-passes // 2), frames)
     stored = {LITDATA: (None, passes * 5), LITDATA_ZSTD: ("zstd", passes)} if peers.has_litdata() else {}
     for name, (compression, _) in stored.items():
         peers.write_litdata(peers.codes_of(archive, chosen, frames), folder / name, compression)
@@ -87,6 +86,7 @@ def theirs(archive: Archive, folder: Path, windows: int) -> dict[str, Contender]
     for workers in (0, THREADS):
         after = f", {workers} workers"
         loaders[WEBDATASET + after] = peers.webdataset_loader(tars, passes, BATCH, workers)
+        hdf5 = peers.HDF5Windows(archive, chosen * -(-passes // 2), frames)
         loaders[HDF5 + after] = peers.hdf5_loader(hdf5, BATCH, workers)
         for name, (_, its_passes) in stored.items():
             loaders[name + after] = peers.litdata_loader(folder / name, its_passes, BATCH, workers)

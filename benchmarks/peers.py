@@ -55,7 +55,7 @@ def webdataset_loader(tars: list[str], passes: int, batch: int, workers: int) ->
     """Yields float32 in [0, 1]."""
     samples = wds.WebDataset(tars * passes, shardshuffle=len(tars)).decode().to_tuple("npy").map_tuple(_in_unit_range)
     dataset = samples.batched(batch).map(itemgetter(0))
-    loader: Loader = wds.WebLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+    loader: Loader = wds.WebLoader(dataset, batch_size=None, **in_processes(workers))
     return loader
 
 
@@ -90,7 +90,15 @@ def _length(path: Path) -> int:
 
 def hdf5_loader(dataset: HDF5Windows, batch: int, workers: int) -> Loader:
     """Yields float32 in [0, 1]."""
-    return DataLoader(dataset, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(dataset, batch, shuffle=True, **in_processes(workers))
+
+
+def in_processes(workers: int) -> dict[str, Any]:
+    """How a DataLoader starts its workers: anew, for a fork would copy locks that other contenders' threads hold."""
+    return {
+        "num_workers": workers, "persistent_workers": workers > 0,
+        "multiprocessing_context": "spawn" if workers else None,
+    }  # fmt: skip
 
 
 def has_litdata() -> bool:
