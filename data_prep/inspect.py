@@ -26,7 +26,7 @@ _ROWS, _COLUMNS = 3, 5  # of the picture
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `inspect`."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a shards folder")
+    parser.add_argument("folder", metavar="DIR", help="a shards folder, or its URL")
     parser.add_argument("--picture", type=Path, metavar="F.png", help=f"draw {_COLUMNS} frames of {_ROWS} sequences")
     parser.add_argument("--split", metavar="NAME", help="the split to draw from (default: the first)")
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="chooses the sequences drawn (default 0)")
@@ -116,6 +116,8 @@ def draw(shards: Shards, split: str, path: Path, seed: int) -> None:
             grids.append(Grid.from_dict(meta["grid"]))
             strips.append(Strip(str(meta["key"]), index.codes.decode(codes_THW, index.unit), times))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{shards.folder}: the JSON of sample {number} of {split} is damaged ({error!r})") from None
+            raise DataError(
+                f"{shards.source.location}: the JSON of sample {number} of {split} is damaged ({error!r})"
+            ) from None
     title = f"{index.archive}, {split}, {samples} sequences"
     film_strip(path, strips, unit=index.unit, grid=grids[0], title=title, columns=_COLUMNS)

@@ -28,7 +28,7 @@ _SHARE_TOLERANCE = 2e-6  # shares are rounded to six digits
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `verify`."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a shards folder")
+    parser.add_argument("folder", metavar="DIR", help="a shards folder")
     parser.add_argument("--quiet", action="store_true", help="print faults only")
 
 

@@ -8,14 +8,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
-from ds_nowcast.config import load_config
+from ds_nowcast.config import RunConfig, load_config, solve_batch
 from ds_nowcast.launch import parser
 from ds_nowcast.stream.order import Item, ordered, training_order
 from ds_nowcast.stream.windows import Windows, open_for
+from ds_nowcast.training.run_folder import RunFolder
 
 EXAMPLE = "python -m ds_nowcast.order --deepspeed_config ds_configs/demo.json --shards demo/shards --steps 100:102 --world-size 2"
 
@@ -72,7 +74,7 @@ class Asked:
         settings = load_config(config, overrides)
         keys = settings.nowcast
         opened = open_for(shards, keys.data)
-        self.batch, self._world, self._window = settings.batch(world).total, world, keys.data.window
+        self.batch, self._world, self._window = _samples_of_a_step(config, settings, world), world, keys.data.window
         self._order = training_order(opened, keys.data, keys.seed)
         self._windows = Windows(opened, keys.data.split)
 
@@ -91,6 +93,15 @@ class Asked:
         for position, item in self._items(steps):
             events.setdefault(position // self.batch, set()).add(event_of(item.shard, item.sample))
         return Counter(len(met) for met in events.values())
+
+
+def _samples_of_a_step(config: str, settings: RunConfig, world: int) -> int:
+    """Those of the run whose config it is, which its first launch fixed; else what the config says. Raises UserError."""
+    run = RunFolder(Path(config).parent)
+    total = run.samples_of_a_step if Path(config).name == "config.json" else None
+    if total is None:
+        return settings.batch(world).total
+    return solve_batch(world, total, None, 1).total
 
 
 def _show_mixing(steps_by_events: Counter[int], batch: int, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from data_prep.errors import DataError, ExpectedError, UserError
+from data_prep.errors import DataError, ExpectedError, SourceError, UserError
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
@@ -137,13 +137,14 @@ class Training:
         with self.stream() as stream, self.sample_log() as seen:
             while True:
                 if engine.steps > self.state["evaluated"] and self.due(keys.evaluation.every):
-                    meters.pause(self.evaluate)
+                    meters.pause(self.evaluate_or_save)
                 if engine.steps > self.saved and self.due(keys.checkpoint.every):
                     meters.pause(self.save)
                 if engine.steps >= keys.steps:
                     break
 
                 batch, failure = meters.waiting(lambda: self.next_of(stream))
+                failure = failure or (seen and seen.failure) or None
                 codes_BTHW, valid = step.prepare(batch)
                 totals = ranks.sum([valid, len(batch.bad), stop.reason is not None, failure is not None])
                 if totals[3]:
@@ -155,8 +156,7 @@ class Training:
                 self.count_skipped(result.stepped is None or result.stepped.applied)
                 meters.add(result)
                 if seen is not None:
-                    with saving(self.run_folder.samples):
-                        seen.add(batch.samples)
+                    seen.add(batch.samples)
                 if engine.steps % keys.log_every == 0 or engine.steps == keys.steps:
                     self.log(meters.take(engine.steps, engine.samples, self.state["skipped"]))
         self.export_last()
@@ -189,12 +189,13 @@ class Training:
             return padding(self.shards, self.keys.data, 1), error
 
     def end_for(self, failure: ExpectedError | None) -> None:
-        """Saves, and raises DataError on all ranks: some rank's samples cannot be had any more."""
+        """Saves, and raises DataError on all ranks: some rank's samples cannot be had, or noted, any more."""
         reasons = sorted({reason for reason in self.ranks.gather(failure and str(failure)) if reason})
         if self.engine.steps > self.saved:
             self.save()
         self.shards.source.close()  # ends what is still being tried
-        raise DataError(f"{'; '.join(reasons)}; saved at step {self.engine.steps}, the same command goes on")
+        reached = f"saved at step {self.saved}" if self.saved else "no step was made"
+        raise DataError(f"{'; '.join(reasons)}; {reached}, the same command goes on")
 
     def resume(self) -> None:
         """Goes on from the newest whole checkpoint, if there is one, whatever number of ranks and ZeRO stage saved it."""
@@ -215,6 +216,13 @@ class Training:
                 self.display.say(f"changed since the last launch: {'; '.join(changes)}")
         with saving(self.run_folder.metrics):
             self.metrics = self.ranks.on_first(lambda: Metrics(self.run_folder.metrics, self.engine.steps))
+
+    def evaluate_or_save(self) -> None:
+        """`evaluate`; what has been trained is saved where a rank cannot get at the samples any more."""
+        try:
+            self.evaluate()
+        except SourceError as error:  # on all ranks
+            self.end_for(error)
 
     def evaluate(self) -> None:
         """Scores the evaluation split; exports the weights where they are the best so far."""

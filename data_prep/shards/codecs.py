@@ -115,7 +115,7 @@ def checksum(chunk: memoryview | bytes) -> int:
 
 _ALL = (
     Codec("lz4", "lz4", "quick to pack and to read", _lz4(0), _lz4_into),
-    Codec("lz4hc", "lz4", "smaller and quicker to read, slow to pack", _lz4(9), _lz4_into),
+    Codec("lz4hc", "lz4", "smaller and quicker to read, slower to pack", _lz4(3), _lz4_into),
     Codec("zstd", "zstd", "smallest, half as quick to read", _zstd(3), _zstd_into),
     Codec("raw", "raw", "not compressed: quickest where all lies in memory", bytes, _copy_into, stored=True),
 )

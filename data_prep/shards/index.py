@@ -41,8 +41,8 @@ class Shard:
     """One tar of a split. There may be a hundred thousand, so it is small: with slots a third of a model."""
 
     name: str = Field(description="path relative to the shards folder, such as train/train-000000.tar")
-    samples: int = Field(gt=0)
-    bytes: int = Field(gt=0)
+    samples: int = Field(gt=0, lt=2**31)
+    bytes: int = Field(gt=0, lt=2**62)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -70,7 +70,7 @@ class ShardsIndex(_Model):
     encoding: str
     unit: Unit = Field(description="unit of the archive's field")
     cadence_s: Annotated[int, Field(gt=0)]
-    frames: Annotated[int, Field(gt=0)] = Field(description="frames per sequence")
+    frames: Annotated[int, Field(gt=0, le=10**6)] = Field(description="frames per sequence")
     shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(description="rows, columns")
     pixel_m: tuple[float, float]
     codec: str = Field(description="how frames are compressed: lz4 or zstd")
@@ -97,6 +97,9 @@ class Shards:
     source: Source  # where its files are read from
     index: ShardsIndex
     hash: str  # sha256 of index.json: part of a run's identity
+    hashed: dict[str, bool] = dataclasses.field(
+        default_factory=dict
+    )  # shards whose sha256 was compared: whether it fits
 
     @property
     def folder(self) -> Path:
@@ -180,6 +183,8 @@ def check_size(source: Source, shard: Shard) -> None:
         size = source.size(shard.name)
     except FileNotFoundError:
         there = "is missing"
+    except (OSError, ValueError) as error:
+        there = f"cannot be found ({error})"
     else:
         if size is None or size == shard.bytes:
             return

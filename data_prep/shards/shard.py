@@ -238,6 +238,6 @@ def sample_at(shards: Shards, shard: Shard, members: ShardMembers, number: int) 
         if not isinstance(meta, dict):
             raise ValueError("its JSON is not an object")
         shards.packing.unpack(member(shards.packing.member), 0, codes_THW)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{shard.name}: sample {members.keys[number]}: {error}") from None
     return meta, codes_THW

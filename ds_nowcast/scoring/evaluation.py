@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from data_prep.errors import DataError, ExpectedError
+from data_prep.errors import ExpectedError, SourceError
 from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
@@ -56,7 +56,7 @@ class Evaluation:
     def run(self, predict: Predict, advance: Callable[[int], None] = lambda windows: None) -> Scored:
         """Scores `predict`, which every rank calls equally often. `advance` hears how many windows were done by all.
 
-        Raises DataError on all ranks where one of them cannot get at its samples any more.
+        Raises SourceError on all ranks where one of them cannot get at its samples any more.
         """
         leads, device = self._data.output_frames, self._ranks.device
         model = ScoreSums.zero(leads, len(self._labels), device)
@@ -89,7 +89,7 @@ class Evaluation:
                 done = min(done + self._micro_batch * self._ranks.world, windows)
         failures = sorted({failure for failure in self._ranks.gather(failure) if failure})
         if failures:
-            raise DataError("; ".join(failures))
+            raise SourceError("; ".join(failures))
         return self._merge(windows, model, persistence, errors, bad)
 
     def _score(

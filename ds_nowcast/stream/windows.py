@@ -113,7 +113,7 @@ class Windows:
 
     def __init__(self, shards: Shards, split: str, *, verify: bool = False) -> None:
         self._source, self._packing, self._verify = shards.source, shards.packing, verify
-        self._shards = shards.split(split).shards
+        self._shards, self._hashed = shards.split(split).shards, shards.hashed
         self._opened: _Kept[_Contents] = _Kept(_KEPT_SAMPLES)
         self._tables: _Kept[_Table] = _Kept(_KEPT_TABLES)
 
@@ -131,7 +131,7 @@ class Windows:
                 raise ValueError(sample.damage)
             meta = bytes(self._source.read(sample.shard, *_place(members, META_MEMBER, item.sample)))
             return str(json.loads(meta)["event"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(f"{sample.shard} {sample.key} cannot be read: {error}") from None
 
     def read(self, position: int, item: Item, out_tHW: NDArray[Any], decoding: threading.Semaphore | None) -> Sample:
@@ -182,13 +182,19 @@ class Windows:
         """Why the whole shard cannot be used; "" where it can."""
         try:
             check_size(self._source, shard)
-            if self._verify and self._source.sha256(shard.name) != shard.sha256:
+            if self._verify and not self._fits_its_hash(shard):
                 return "its sha256 is not the one in the index"
         except SourceError:
             raise
         except (DataError, OSError) as error:
             return str(error) or repr(error)
         return ""
+
+    def _fits_its_hash(self, shard: Shard) -> bool:
+        """Found out once, for all streams over these shards."""
+        if shard.name not in self._hashed:
+            self._hashed[shard.name] = self._source.sha256(shard.name) == shard.sha256
+        return self._hashed[shard.name]
 
     def _table(self, item: Item) -> _Table:
         return self._tables.get((item.shard, item.sample), lambda: self._checked(item))

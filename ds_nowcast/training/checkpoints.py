@@ -202,7 +202,7 @@ def _checked(target: Path) -> dict[str, Any]:
         saved_with = dict(manifest["saved_with"])
         if files and not saved_with.keys() >= {*_MOVING}:
             raise ValueError("it does not say how many ranks saved it")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise _DamagedError(f"{MANIFEST} cannot be used: {error!r}") from None
     if not files:
         raise _DamagedError(f"{MANIFEST} lists no files")

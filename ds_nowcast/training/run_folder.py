@@ -116,6 +116,15 @@ class RunFolder:
             )
         return batch, now_asked
 
+    @property
+    def samples_of_a_step(self) -> int | None:
+        """As the first launch fixed them; None where this is no run's folder."""
+        described = self.path / "run.json"
+        try:
+            return int(_read_json(described)["batch"]["total"]) if described.is_file() else None
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
     def _asked(self) -> Batch | None:
         """What the config of the last launch asked for; None in a new folder."""
         described = self.path / "run.json"
@@ -123,8 +132,9 @@ class RunFolder:
             return None
         try:
             asked = _read_json(described)["batch_asked"]
-            return Batch(**{name: int(asked[name]) for name in Batch._fields})
-        except (KeyError, TypeError, ValueError):
+            batch = Batch(**{name: int(asked[name]) for name in Batch._fields})
+            return batch if min(batch) > 0 else None
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None  # of an earlier version, or not a run's: `check` tells
 
     def changes(self, config: RunConfig) -> list[str]:
@@ -256,7 +266,7 @@ def _finite(value: Any) -> Any:
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return float("inf")  # half a line
 
 
@@ -266,7 +276,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("not an object")
         return content
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); give another --run folder") from None
 
 

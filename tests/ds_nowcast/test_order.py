@@ -126,3 +126,28 @@ def test_it_goes_on_into_epochs_far_ahead_without_reading_those_before(
 ) -> None:
     lines = listed(capsys, config, shards, "--steps", "1000000001:1000000002")
     assert [line["step"] for line in lines] == [1000000001] * 4
+
+
+def test_a_run_s_config_is_asked_with_the_samples_of_a_step_that_its_first_launch_fixed(
+    capsys: pytest.CaptureFixture[str], config: Path, shards: Path, tmp_path: Path
+) -> None:
+    content = json.loads(config.read_text())
+    del content["train_batch_size"]
+    content |= {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2}  # 8 samples a step on one rank
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "run.json").write_text(json.dumps({"batch": {"total": 8, "micro": 4, "accumulation": 2, "ranks": 1}}))
+    for world in ("1", "2", "8"):
+        lines = listed(capsys, tmp_path / "config.json", shards, "--steps", "3:4", "--world-size", world)
+        assert [line["position"] for line in lines] == list(range(16, 24))
+    argv = [
+        "--deepspeed_config",
+        str(tmp_path / "config.json"),
+        "--shards",
+        str(shards),
+        "--steps",
+        "3:4",
+        "--world-size",
+        "3",
+    ]
+    assert order.main(argv) == 2
+    assert "train_batch_size=8 does not divide over 3 ranks" in capsys.readouterr().err

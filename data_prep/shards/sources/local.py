@@ -104,7 +104,8 @@ class LocalSource:
 
     def sha256(self, name: str) -> str:
         """Hex sha256 of a file, read in pieces. Raises FileNotFoundError."""
-        return sha256_of(self._path(name))
+        with _told_from_damage(self.location):
+            return sha256_of(self._path(name))
 
     def forget(self, name: str) -> None:
         """Has the next read open the file anew."""

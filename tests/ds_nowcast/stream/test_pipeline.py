@@ -204,8 +204,23 @@ def test_hashes_are_compared_where_the_config_asks_for_it(shards: Shards) -> Non
     content[-1] ^= 1  # in the padding, which no sample's checksum covers
     tar_of(shards).write_bytes(content)
     assert epoch_of(shards)[1] == []
-    bad = epoch_of(open_shards(shards.folder), verify_hashes=True)[1]
-    assert len(bad) == 12
+    opened, hashed = open_shards(shards.folder), []
+
+    class Counting:
+        """Notes which shards are hashed."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shards.source, name)
+
+        def sha256(self, name: str) -> str:
+            hashed.append(name)
+            return shards.source.sha256(name)
+
+    opened = replace(opened, source=Counting())
+    for _ in range(2):  # streams over the same shards
+        bad = epoch_of(opened, verify_hashes=True)[1]
+        assert len(bad) == 12
+    assert sorted(hashed) == [shard.name for shard in shards.split("train").shards], "each once"
     assert all(name.endswith("its sha256 is not the one in the index") for name in bad)
 
 

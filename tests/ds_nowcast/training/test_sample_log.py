@@ -44,3 +44,10 @@ def test_logging_goes_on_in_the_same_file(tmp_path: Path) -> None:
     log(tmp_path, 3, [12])
     steps = [json.loads(line)["step"] for line in (tmp_path / "rank00000.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_log_that_cannot_be_written_is_kept_for_all_ranks_to_agree_on(tmp_path: Path) -> None:
+    with SampleLog(tmp_path / "samples", BATCH, ALONE, window=5, step=0) as seen:
+        (tmp_path / "samples/rank00000.jsonl").mkdir()
+        seen.add([Sample(0, "train/train-000000.tar", "s0", 0)])
+    assert seen.failure is not None and "cannot be written (Is a directory)" in str(seen.failure)
