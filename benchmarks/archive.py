@@ -18,7 +18,7 @@ from data_prep.shards.codecs import DEFAULT
 from data_prep.shards.index import Shards, open_shards
 from data_prep.simulate import simulate
 
-SIZE, FRAMES = 384, 49  # of an event, as SEVIR's
+FRAMES = 49  # of an event, as SEVIR's
 SPLIT = "train"
 _REAL = "derived/sevir_layout"  # in NOWCAST_RADAR_DATA: KNMI's rain in SEVIR's layout
 _SAMPLES_PER_SHARD = 4  # so that there are shards for two workers
@@ -55,11 +55,14 @@ class Archive:
                     yield np.ascontiguousarray(event_HWT[::-1].transpose(2, 0, 1))
 
 
-def make_archive(folder: Path, events: int) -> Archive:
-    """An archive of `events` events and its shards in `folder`: real ones where NOWCAST_RADAR_DATA is set."""
+def make_archive(folder: Path, events: int, size: int) -> Archive:
+    """An archive of `events` events and its shards in `folder`: real ones where NOWCAST_RADAR_DATA is set.
+
+    size: rows and columns of simulated ones.
+    """
     out, data = folder / "archive", os.environ.get("NOWCAST_RADAR_DATA")
     if data is None:
-        simulate(out, events, SIZE, FRAMES, seed=0, workers=len(os.sched_getaffinity(0)))
+        simulate(out, events, size, FRAMES, seed=0, workers=len(os.sched_getaffinity(0)))
         return open_archive(out, folder, "simulated storms")
     real = replicate(Path(data, _REAL), out, events)
     what = f"events of KNMI's rain in SEVIR's layout ({real}, the others these mirrored and turned)"

@@ -15,7 +15,8 @@ from benchmarks.archive import Archive, make_archive, open_archive
 from benchmarks.report import Report, publish
 from data_prep.console import ends_politely, positive
 
-EVENTS, EVENTS_QUICK = 16, 3
+EVENTS, SIZE = 16, 384  # as SEVIR's
+EVENTS_QUICK, SIZE_QUICK = 3, 128
 Benchmark = Callable[["Setting"], Report]
 
 
@@ -44,11 +45,13 @@ def _run(benchmarks: Sequence[Benchmark], args: argparse.Namespace) -> int:
     out = args.out or Path(tempfile.mkdtemp(prefix="nowcast-benchmarks-"))
     out.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    with tempfile.TemporaryDirectory(prefix="nowcast-archive-") as folder:
-        events = EVENTS_QUICK if args.quick else EVENTS
-        archive = open_archive(args.source, Path(folder)) if args.source else make_archive(Path(folder), events)
+    with tempfile.TemporaryDirectory(prefix="nowcast-") as folder:
+        tempfile.tempdir = folder  # litdata's workers leave folders behind
+        size = (EVENTS_QUICK, SIZE_QUICK) if args.quick else (EVENTS, SIZE)
+        archive = open_archive(args.source, Path(folder)) if args.source else make_archive(Path(folder), *size)
         setting = Setting(archive, args.repeats or (3 if args.quick else 7), args.quick)
         for benchmark in benchmarks:
             publish(benchmark(setting), out, console)
+    tempfile.tempdir = None
     console.print(f"wrote {out}", soft_wrap=True, highlight=False)
     return 0
