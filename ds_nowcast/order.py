@@ -17,7 +17,6 @@ from ds_nowcast.config import RunConfig, load_config, solve_batch
 from ds_nowcast.launch import parser
 from ds_nowcast.stream.order import Item, ordered, training_order
 from ds_nowcast.stream.windows import Windows, open_for
-from ds_nowcast.training.run_folder import RunFolder
 
 EXAMPLE = "python -m ds_nowcast.order --deepspeed_config ds_configs/demo.json --shards demo/shards --steps 100:102 --world-size 2"
 
@@ -97,10 +96,16 @@ class Asked:
 
 def _samples_of_a_step(config: str, settings: RunConfig, world: int) -> int:
     """Those of the run whose config it is, which its first launch fixed; else what the config says. Raises UserError."""
-    run = RunFolder(Path(config).parent)
-    total = run.samples_of_a_step if Path(config).name == "config.json" else None
-    if total is None:
+    path = Path(config)
+    described = path.with_name("run.json")
+    if path.name != "config.json" or not described.is_file():
         return settings.batch(world).total
+    try:
+        total = int(json.loads(described.read_text("utf-8"))["batch"]["total"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        raise UserError(
+            f"{described} cannot be used ({error!r}); give a copy of the config outside the run folder"
+        ) from None
     return solve_batch(world, total, None, 1).total
 
 

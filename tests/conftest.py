@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy machine", deadline=None)  # a time limit would test the machine
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")

@@ -116,15 +116,6 @@ class RunFolder:
             )
         return batch, now_asked
 
-    @property
-    def samples_of_a_step(self) -> int | None:
-        """As the first launch fixed them; None where this is no run's folder."""
-        described = self.path / "run.json"
-        try:
-            return int(_read_json(described)["batch"]["total"]) if described.is_file() else None
-        except (KeyError, TypeError, ValueError, OverflowError):
-            return None
-
     def _asked(self) -> Batch | None:
         """What the config of the last launch asked for; None in a new folder."""
         described = self.path / "run.json"

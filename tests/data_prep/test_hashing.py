@@ -70,7 +70,7 @@ def test_shuffling_is_the_twin_s_and_needs_no_other_place(length: int, seed: int
 
 def test_shuffling_spreads_evenly_and_parts_neighbours() -> None:
     for length in (6, 100, 1000):
-        drawn = np.array([shuffled(np.arange(2), length, 0, epoch) for epoch in range(20_000)])
+        drawn = np.array([shuffled(np.arange(2), length, 0, epoch) for epoch in range(5_000)])
         for where in drawn.T:  # chi squared over ten bins: mean 9, beyond 40 once in a hundred thousand
             counts = np.bincount(where * min(length, 10) // length, minlength=min(length, 10))
             sizes = np.bincount(np.arange(length) * min(length, 10) // length) / length * len(drawn)

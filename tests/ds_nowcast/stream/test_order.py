@@ -81,7 +81,7 @@ def test_a_step_sees_the_same_samples_at_any_world_size(counts, group, world, pe
 
     def step_items(ranks: int) -> Counter[Item]:
         start, stop = step * total, (step + 1) * total
-        return Counter(order.item(p) for rank in range(ranks) for p in rank_positions(start, rank, ranks, stop))
+        return Counter(item for rank in range(ranks) for item in order.items(rank_positions(start, rank, ranks, stop)))
 
     assert step_items(world) == step_items(other) == step_items(1)
 
