@@ -21,7 +21,7 @@ from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
-from ds_nowcast.launch import ends_as_a_rank, parser
+from ds_nowcast.launch.ending import ends_as_a_rank, parser
 from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import Evaluation, Scored
 from ds_nowcast.scoring.report import score_table, write_pictures

@@ -25,7 +25,7 @@ from data_prep.readers import READERS, Recording, reader_named
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.netcdf import write_forecast
 from ds_nowcast.forecasting.tiling import forecast_domain
-from ds_nowcast.launch import parser
+from ds_nowcast.launch.ending import parser
 from ds_nowcast.models import NowcastModel
 from ds_nowcast.ranks import device_of
 

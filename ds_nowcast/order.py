@@ -14,7 +14,7 @@ from typing import Any
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig, load_config, solve_batch
-from ds_nowcast.launch import parser
+from ds_nowcast.launch.ending import parser
 from ds_nowcast.stream.order import Item, ordered, training_order
 from ds_nowcast.stream.windows import Windows, open_for
 

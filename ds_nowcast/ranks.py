@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from data_prep.errors import ExpectedError, UserError
+from ds_nowcast.launch.environment import host, launched
 
 T = TypeVar("T")
 
@@ -90,33 +90,22 @@ class Ranks:
             dist.barrier()
 
 
-def environment_rank() -> int:
-    """The rank the launcher gave this process, before any group exists; 0 without a launcher."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def environment_world() -> int:
-    """The number of ranks the launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def join(*, always: bool = False) -> Ranks:
     """Forms the process group that the launcher describes (NCCL on GPUs, gloo on CPUs) and says who we are in it.
 
     always: form one of a single process where there is no launcher; DeepSpeed needs a group.
     Raises UserError where this host has fewer GPUs than ranks.
     """
-    world, local_rank = environment_world(), int(os.environ.get("LOCAL_RANK", "0"))
-    device = device_of(local_rank)
+    me = launched()
+    device = device_of(me.local_rank if me else 0)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if "RANK" in os.environ:
+    if me:
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
-    elif always:
+        return Ranks(me.rank, me.world, me.local_rank, me.local_world, device)
+    if always:
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
-    # torchrun says LOCAL_WORLD_SIZE, DeepSpeed's launcher LOCAL_SIZE
-    local_world = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or world)
-    return Ranks(environment_rank(), world, local_rank, local_world, device)
+    return Ranks(0, 1, 0, 1, device)
 
 
 def device_of(local_rank: int) -> torch.device:
@@ -135,8 +124,3 @@ def leave() -> None:
     """Ends the group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def host() -> str:
-    """This machine's name."""
-    return socket.gethostname()

@@ -19,7 +19,8 @@ from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError
 from ds_nowcast.exported import card_of, write_weights
-from ds_nowcast.launch import ends_as_a_rank, parser
+from ds_nowcast.launch.ending import ends_as_a_rank, parser
+from ds_nowcast.launch.environment import environment_world, host
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
@@ -72,7 +73,7 @@ def train(args: argparse.Namespace) -> int:
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     config, run = load_config(args.deepspeed_config, overrides), RunFolder(args.run)
     shards = open_for(args.shards, config.nowcast.data)
-    batch, asked = run.batch(config, process_group.environment_world())
+    batch, asked = run.batch(config, environment_world())
     check_fits(config, shards, batch)
     run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
     run.check(run_is, order_is, new_order=args.new_order)
@@ -84,7 +85,7 @@ def train(args: argparse.Namespace) -> int:
         torch.set_num_threads(ranks.threads)
         ranks.on_first(run.lock_if_there)
         with (
-            run.recording_failure(ranks.rank, process_group.host()),
+            run.recording_failure(ranks.rank, host()),
             Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display,
         ):
             engine = Engine(model, config.for_deepspeed(batch), ranks)

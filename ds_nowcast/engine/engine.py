@@ -29,7 +29,8 @@ from torch._utils import _unflatten_dense_tensors
 
 from data_prep.errors import UserError
 from ds_nowcast.engine.moving import Move, full_shape, in_one_line, room
-from ds_nowcast.ranks import Ranks, host
+from ds_nowcast.launch.environment import host
+from ds_nowcast.ranks import Ranks
 
 # Without this a ZeRO 1/2 checkpoint cannot be turned into a universal one, which another world size needs.
 UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}

@@ -6,7 +6,8 @@ import os
 import sys
 
 from ds_nowcast import evaluate
-from ds_nowcast.ranks import environment_rank, leave
+from ds_nowcast.launch.environment import environment_rank
+from ds_nowcast.ranks import leave
 
 
 def main(ports: list[str], out: str, options: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ds_nowcast import train
-from ds_nowcast.ranks import environment_rank
+from ds_nowcast.launch.environment import environment_rank
 
 torch_save = torch.save
 

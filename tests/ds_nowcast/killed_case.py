@@ -16,7 +16,7 @@ import torch
 
 from ds_nowcast import train
 from ds_nowcast.engine import WORKPLACE
-from ds_nowcast.ranks import environment_rank
+from ds_nowcast.launch.environment import environment_rank
 from ds_nowcast.training import checkpoints
 from ds_nowcast.training.step import TrainingStep
 

@@ -10,14 +10,15 @@ import os
 import sys
 from pathlib import Path
 
-from ds_nowcast import launch, ranks, train
+from ds_nowcast import ranks, train
+from ds_nowcast.launch import ending
 
 
 def main(trainings: dict[str, list[str]]) -> int:
     """Each as the command would run it, but in one process group. Returns the highest exit code."""
     joined = ranks.join(always=True)
     ranks.join = lambda **_: joined  # type: ignore[assignment]
-    launch.leave_quietly = lambda: None
+    ending.leave_quietly = lambda: None
     codes = [train.main([*arguments, "--run", run]) for run, arguments in trainings.items()]
     joined.barrier()
     return max(codes)

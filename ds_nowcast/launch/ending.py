@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from data_prep.console import ends_politely
 from data_prep.errors import ExpectedError
-from ds_nowcast.ranks import environment_rank, host, leave
+from ds_nowcast.launch.environment import environment_rank, host
+from ds_nowcast.ranks import leave
 
 _HEAD_START_S = 5.0
 

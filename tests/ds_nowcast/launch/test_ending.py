@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from data_prep.errors import DataError, UserError
-from ds_nowcast import launch
 from ds_nowcast.errors import STOPPED, DivergedError, SaveError
+from ds_nowcast.launch import ending as launch
+
+
+def be_rank(monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    for name, value in {"RANK": rank, "WORLD_SIZE": "4", "LOCAL_RANK": rank, "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
 
 
 def ending(error: BaseException | None, code: int = 0) -> int:
@@ -38,7 +43,7 @@ ENDS = [
 def test_rank_0_says_it_at_once(
     error: Exception, code: int, slept: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RANK", "0")
+    be_rank(monkeypatch, "0")
     assert ending(error) == code
     assert capsys.readouterr().err == f"error: {error}\n"
     assert slept == []
@@ -48,7 +53,7 @@ def test_rank_0_says_it_at_once(
 def test_another_rank_gives_it_a_head_start_and_names_itself(
     error: Exception, code: int, slept: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RANK", "3")
+    be_rank(monkeypatch, "3")
     monkeypatch.setattr(launch, "host", lambda: "node7")
     assert ending(error) == code
     assert capsys.readouterr().err == f"error on rank 3 (node7): {error}\n"
@@ -58,7 +63,7 @@ def test_another_rank_gives_it_a_head_start_and_names_itself(
 @pytest.mark.parametrize("rank", ["0", "1"])
 @pytest.mark.parametrize("code", [0, STOPPED])
 def test_an_exit_code_passes_through(rank: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", rank)
+    be_rank(monkeypatch, rank)
     assert ending(None, code) == code
 
 
@@ -66,13 +71,13 @@ def test_an_exit_code_passes_through(rank: str, code: int, monkeypatch: pytest.M
 def test_an_interrupt_is_no_traceback(
     rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RANK", rank)
+    be_rank(monkeypatch, rank)
     assert ending(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    be_rank(monkeypatch, "1")
     with pytest.raises(ZeroDivisionError):
         ending(ZeroDivisionError())
 
