@@ -9,6 +9,7 @@ class ExpectedError(Exception):
     """An end the program foresees: printed as one sentence without a traceback, `exit_code` is the process's."""
 
     exit_code = 1
+    rank: int | None = None  # among several processes that all raise it the one it came from, where that is known
 
 
 class UserError(ExpectedError):

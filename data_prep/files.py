@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path, PurePosixPath
 
 
@@ -19,6 +20,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """As `write_atomically`, but of several processes that do it at once one succeeds: FileExistsError for the others."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        write_atomically(aside, content)
+        os.link(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -18,3 +18,10 @@ class SaveError(ExpectedError):
 
 
 STOPPED = 75  # a signal asked for an end, and the state was saved (sysexits.h EX_TEMPFAIL: try again)
+PEER_LOST = 5  # a rank or a host is gone, or cannot be reached
+
+
+class PeerLostError(ExpectedError):
+    """The other ranks cannot be met."""
+
+    exit_code = PEER_LOST

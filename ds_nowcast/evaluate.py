@@ -21,7 +21,7 @@ from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
-from ds_nowcast.launch.ending import ends_as_a_rank, parser
+from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import Evaluation, Scored
 from ds_nowcast.scoring.report import score_table, write_pictures
@@ -44,18 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--out", type=Path, metavar="DIR", help="where scores.json and report/ go (default: the model's folder)"
     )
-    args = options.parse_args(argv)
-    return ends_as_a_rank(lambda: evaluate(args))
+    return ends_as_a_rank(lambda launch: evaluate(options.parse_args(argv), launch))
 
 
-def evaluate(args: Namespace) -> int:
+def evaluate(args: Namespace, launch: Launch) -> int:
     """Writes `scores.json` and pictures. Returns 0; raises ExpectedError."""
     out: Path = args.out or args.run or args.model.parent
     if args.out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; give a folder")
     shards = open_shards(args.shards, _as_trained(args.run))
     shards.split(args.split)
-    ranks = process_group.join()
+    ranks = process_group.join(launch.store)
     torch.set_num_threads(ranks.threads)
     model, card = open_model(args.run, args.model, ranks.device)
     check_shards(card, shards, model.stride)

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, Store
 
 from data_prep.errors import ExpectedError, UserError
 from ds_nowcast.launch.environment import host, launched
+from ds_nowcast.launch.interfaces import interface_to
 
 T = TypeVar("T")
 
@@ -90,17 +91,19 @@ class Ranks:
             dist.barrier()
 
 
-def join(*, always: bool = False) -> Ranks:
+def join(store: Store | None = None, *, always: bool = False) -> Ranks:
     """Forms the process group that the launcher describes (NCCL on GPUs, gloo on CPUs) and says who we are in it.
 
-    always: form one of a single process where there is no launcher; DeepSpeed needs a group.
-    Raises UserError where this host has fewer GPUs than ranks.
+    store: where the ranks have met; None lets torch make one. always: form a group of a single process where there is no
+    launcher; DeepSpeed needs one. Raises UserError where this host has fewer GPUs than ranks, or cannot be reached.
     """
     me = launched()
     device = device_of(me.local_rank if me else 0)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if me:
-        dist.init_process_group(backend, timeout=GROUP_TIMEOUT)
+        if me.local_world < me.world:
+            _show_gloo_the_way(me.master_addr)
+        dist.init_process_group(backend, timeout=GROUP_TIMEOUT, store=store, rank=me.rank, world_size=me.world)
         return Ranks(me.rank, me.world, me.local_rank, me.local_world, device)
     if always:
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
@@ -118,6 +121,25 @@ def device_of(local_rank: int) -> torch.device:
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def _show_gloo_the_way(master: str) -> None:
+    """Gloo would take the address that this host's name has, which may be 127.0.0.1: it gets the interface to rank 0."""
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    try:
+        interface = interface_to(master)
+    except OSError as error:
+        raise UserError(
+            f"{host()} knows no way to rank 0's host {master} ({error}); give --master_addr another address"
+        ) from None
+    if interface is not None and interface.loopback:
+        raise UserError(
+            f"on {host()} the master address {master} is {interface.address}, where other hosts cannot reach it; give --master_addr its "
+            "address in the network, or mend /etc/hosts"
+        )
+    if interface is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = interface.name
 
 
 def leave() -> None:

@@ -19,14 +19,15 @@ from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError
 from ds_nowcast.exported import card_of, write_weights
-from ds_nowcast.launch.ending import ends_as_a_rank, parser
-from ds_nowcast.launch.environment import environment_world, host
+from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
+from ds_nowcast.launch.environment import environment_world
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
 from ds_nowcast.stream.order import identity
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
+from ds_nowcast.training.agreement import check_alike, check_shared
 from ds_nowcast.training.checkpoints import Checkpoints
 from ds_nowcast.training.damage import note_damage
 from ds_nowcast.training.display import Display
@@ -64,11 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights"
     )
     options.add_argument("--new-order", action="store_true", help="resume although the order of samples has changed")
-    args = options.parse_args(argv)
-    return ends_as_a_rank(lambda: train(args))
+    return ends_as_a_rank(lambda launch: train(options.parse_args(argv), launch))
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, launch: Launch) -> int:
     """Runs a training to its end, or to a signal. Returns the exit code; raises ExpectedError."""
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     config, run = load_config(args.deepspeed_config, overrides), RunFolder(args.run)
@@ -80,20 +80,24 @@ def train(args: argparse.Namespace) -> int:
     model = first_model(config, run, args.init_from)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
-    with StopRequest() as stop:
-        ranks = process_group.join(always=True)
+    launch.patience(config.nowcast.heartbeat_timeout_s)
+    launch.record = run.fail
+    with StopRequest(launch) as stop:
+        ranks = process_group.join(launch.store, always=True)
         torch.set_num_threads(ranks.threads)
+        check_shared(run.path, ranks)
+        check_alike(ranks, config, shards, batch)
         ranks.on_first(run.lock_if_there)
-        with (
-            run.recording_failure(ranks.rank, host()),
-            Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display,
-        ):
+        run.begin()
+        with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
             engine = Engine(model, config.for_deepspeed(batch), ranks)
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
             )
             training = Training(config, shards, run, ranks, batch, engine, display, parameters)
             ranks.on_first(run.lock)
+            run.begin()
+            launch.logs_in(run.logs)
             training.resume()
             ranks.on_first(lambda: run.describe(config, run_is, order_is, batch, asked))
             return training.run(stop)

@@ -136,6 +136,9 @@ class NowcastKeys(Strict):
     log_samples: bool = Field(
         False, description="write what each step saw to samples/, in the form of `python -m ds_nowcast.order --json`"
     )
+    heartbeat_timeout_s: Annotated[int, Field(ge=10)] = Field(
+        30, description="seconds of silence after which a rank counts as lost and the launch ends on all hosts"
+    )
     log_every: Count = Field(10, description="optimizer steps between lines of metrics.jsonl and of the display")
     max_skipped_steps: Count = Field(
         20, description="optimizer steps in a row skipped for overflowing gradients before the run ends"

@@ -1,19 +1,32 @@
-"""What the commands that run under a launcher share: options it adds, and how a rank ends when something is wrong."""
+"""How a command runs as one of many ranks: the options all commands share, and one end for all when something is wrong."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
-import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
-from data_prep.console import ends_politely
+import torch
+from torch._C._distributed_c10d import Store
+from torch.distributed import DistError
+
+from data_prep.console import INTERRUPTED, ends_politely
 from data_prep.errors import ExpectedError
-from ds_nowcast.launch.environment import environment_rank, host
+from ds_nowcast.errors import PEER_LOST
+from ds_nowcast.launch.beats import Failure, State
+from ds_nowcast.launch.board import Board
+from ds_nowcast.launch.environment import Launched, host, launched
+from ds_nowcast.launch.rank_log import RankLog
+from ds_nowcast.launch.watchdog import Watchdog
 from ds_nowcast.ranks import leave
 
-_HEAD_START_S = 5.0
+_WAITING_S = 90.0  # for the watchdog to end us; it takes a third of that
 
 
 def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
@@ -29,24 +42,193 @@ def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
     return result
 
 
-def ends_as_a_rank(run: Callable[[], int]) -> int:
-    """The exit code of `run`. What all ranks find wrong is said once, by rank 0."""
-    code = ends_politely(run if environment_rank() == 0 else lambda: _behind_the_first(run))
-    leave_quietly()
+class Launch:
+    """This process's part in a launch; alone without a launcher."""
+
+    def __init__(self, me: Launched | None) -> None:
+        """me: as the launcher says; None without one."""
+        self.me = me
+        self.record: Callable[[Failure, bool], bool] = _nowhere  # see RunFolder.fail
+        self.log = RankLog(me) if me else None
+        self.store: Store | None = None
+        self.watchdog: Watchdog | None = None
+
+    def meet(self) -> None:
+        """Meets the other ranks at the launch's store. Raises ExpectedError where that cannot be."""
+        if self.me is not None:
+            board = Board(self.me)
+            self.store = board.group_store
+            self.watchdog = Watchdog(self.me, board, self._end)
+            self.watchdog.start()
+
+    @property
+    def launcher_gone(self) -> bool:
+        """Whether what started us has ended."""
+        return self.watchdog is not None and self.watchdog.launcher_gone
+
+    def outlive_launcher(self, does: bool) -> None:
+        """Whether the command ends by itself, and soon, when the launcher has gone; else the watchdog ends it."""
+        if self.watchdog is not None:
+            self.watchdog.outlives_launcher = does
+
+    def stopping(self) -> None:
+        """A signal asks for an end: perhaps because another rank has gone."""
+        if self.watchdog is not None:
+            self.watchdog.say(State.STOPPING)
+
+    def patience(self, seconds: float) -> None:
+        """Silence of so many seconds is a rank's end."""
+        if self.watchdog is not None:
+            self.watchdog.patience(seconds)
+
+    def logs_in(self, folder: Path) -> None:
+        """Where the ranks' logs shall lie, where all hosts can write."""
+        if self.log is not None:
+            self.log.move_to(folder)
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """This rank cannot go on: ends the launch on all ranks."""
+        assert self.me is not None and self.watchdog is not None and self.log is not None
+        why = explained(error)
+        if why.traced:
+            traceback.print_exception(error)
+        self.log.note("".join(traceback.format_exception(error)))
+        self.watchdog.say(
+            why.state, why.reason, why.exit_code, culprit=why.culprit, expected=isinstance(error, ExpectedError)
+        )
+        self.watchdog.ended(_WAITING_S)
+        self._end(Failure(self.me.rank, host(), why.reason, why.exit_code), False)
+
+    def _end(self, failure: Failure, told: bool) -> NoReturn:
+        """Ends this process for a failure of the launch. told: rank 0 knows, and speaks for all."""
+        assert self.me is not None and self.log is not None
+        first = self.me.rank == 0
+        if first or not told:
+            may_speak = self.record(failure, first)
+            if first or may_speak:
+                _speak(failure, self.log)
+        self.log.note(failure.line)
+        self.log.note_stacks()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(failure.exit_code or PEER_LOST)
+
+    def leave(self) -> None:
+        """All is done here."""
+        if self.watchdog is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it to all once the first has left
+        with suppress(RuntimeError):
+            leave()
+        if self.log is not None:
+            self.log.remove()
+        if self.watchdog is not None:
+            self.watchdog.leave()
+            assert self.log is not None
+            self.log.remove()
+
+
+def _nowhere(failure: Failure, first: bool) -> bool:
+    """Without a run folder nothing is recorded, and the first rank of each host speaks."""
+    me = launched()
+    return me is None or me.local_rank == 0
+
+
+def _speak(failure: Failure, log: RankLog) -> None:
+    if sys.stdout.isatty():
+        log.say("\x1b[?25h")  # the live display hides the cursor
+    if failure.exit_code == INTERRUPTED:
+        log.say("interrupted")
+    elif failure.exit_code == 2 and failure.rank == 0:
+        log.say(f"error: {failure.reason}" if failure.reason else "")
+    else:
+        if log.path is not None:
+            log.say(f"each rank's log: {log.path.parent}")
+        log.say(failure.line)
+
+
+class Why(NamedTuple):
+    """What an exception means for the launch."""
+
+    reason: str
+    exit_code: int
+    state: State = State.FAILED
+    traced: bool = False  # whether a traceback tells more than the reason
+    culprit: int | None = None
+
+
+def explained(error: BaseException) -> Why:
+    """An exception in the words of the user."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ExpectedError):
+        return Why(text, error.exit_code, culprit=error.rank)
+    if isinstance(error, KeyboardInterrupt):
+        return Why("interrupted", INTERRUPTED)
+    if isinstance(error, SystemExit):  # argparse's, which has told why
+        return Why("", error.code if isinstance(error.code, int) else 1)
+    if _is_of_the_network(error):
+        return Why(f"the connection to another rank broke ({_shortened(text)})", PEER_LOST, State.CUT)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return Why(
+            f"out of memory ({_shortened(text) or type(error).__name__}); lower train_micro_batch_size_per_gpu (accumulation makes up "
+            "for it), or raise zero_optimization.stage",
+            1,
+        )
+    return Why(f"{type(error).__name__}: {_shortened(text)}", 1, traced=True)
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    """Whether a collective broke, which says little about why."""
+    text = str(error)
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and ("/gloo/" in text or "NCCL" in text))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def ends_as_a_rank(run: Callable[[Launch], int]) -> int:
+    """The exit code of `run`, called with this process's part in the launch.
+
+    What ends one rank ends all: rank 0 says why in one line, the run folder's failure.json holds it, and the exit code is
+    that of the failure on every rank.
+    """
+    try:
+        me = launched()
+    except ExpectedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    launch = Launch(me)
+    if me is None:
+        return ends_politely(lambda: _recording(launch, run))
+    try:
+        launch.meet()
+    except ExpectedError as error:
+        assert launch.log is not None
+        if me.local_rank == 0:
+            launch.log.say(Failure(me.rank, host(), str(error), error.exit_code).line)
+        return error.exit_code
+    try:
+        code = run(launch)
+    except SystemExit as left:
+        if left.code not in (None, 0):
+            launch.fail(left)
+        code = 0
+    except BaseException as error:
+        launch.fail(error)
+    launch.leave()
     return code
 
 
-def _behind_the_first(run: Callable[[], int]) -> int:
-    """`run` on another rank than 0, which speaks late: the launcher ends us once rank 0 is gone, who found the same."""
+def _recording(launch: Launch, run: Callable[[Launch], int]) -> int:
+    """`run` without a launcher; a failure is recorded on its way."""
     try:
-        return run()
+        return run(launch)
     except ExpectedError as error:
-        time.sleep(_HEAD_START_S)
-        print(f"error on rank {environment_rank()} ({host()}): {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def leave_quietly() -> None:
-    """Ends the process group where that can still be done."""
-    with suppress(RuntimeError):
-        leave()
+        launch.record(Failure(0, host(), str(error), error.exit_code), True)
+        raise
+    except Exception as error:
+        launch.record(Failure(0, host(), explained(error).reason, 1), True)
+        raise
+    finally:
+        with suppress(RuntimeError):
+            leave()

@@ -7,7 +7,8 @@ samples/            with nowcast.log_samples: a line per sample and step, see ds
 checkpoints/        see ds_nowcast.training.checkpoints
 model.safetensors, model.json   the best evaluated step; enough to forecast without deepspeed
 last.safetensors    the last step
-failure.json        why it ended, where it failed
+failure.json        why it ended, where it failed; logs/ then holds what each rank printed, and where it stood
+.lock               held by the launch that is under way
 """
 
 from __future__ import annotations
@@ -17,25 +18,28 @@ import json
 import math
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import ExpectedError, UserError
-from data_prep.files import write_atomically
+from data_prep.errors import UserError
+from data_prep.files import write_atomically, write_new
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.config.strict import parse
 from ds_nowcast.errors import SaveError
+from ds_nowcast.launch.beats import Failure
 from ds_nowcast.models import model_options
 from ds_nowcast.stream.order import OrderIdentity
 from ds_nowcast.training.checkpoints import finished_tags
 
 FORMAT_VERSION = 1
+LOCK = ".lock"
 _TOLD_WHEN_CHANGED = (("loss",), ("data", "augment"), ("evaluation", "select"))
 
 
@@ -45,11 +49,17 @@ class RunFolder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._handle: int | None = None  # of the lock
+        self._begun = False  # whether this launch has come so far that its end concerns the folder
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints go."""
         return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Where the ranks' logs go, and stay where a launch fails."""
+        return self.path / "logs"
 
     @property
     def samples(self) -> Path:
@@ -140,7 +150,9 @@ class RunFolder:
 
     def _is_taken(self) -> bool:
         try:
-            return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+            return self.path.exists() and (
+                not self.path.is_dir() or any(not path.name.startswith(".") for path in self.path.iterdir())
+            )
         except OSError as error:
             raise UserError(f"run folder {self.path} cannot be read ({error.strerror}); give another folder") from None
 
@@ -150,14 +162,19 @@ class RunFolder:
             self.lock()
 
     def lock(self) -> None:
-        """Keeps other launches out until this process ends, however it ends. Raises UserError where one is under way."""
+        """Keeps other launches out until this process ends, however it ends; what one left of its failure goes.
+
+        Raises UserError where one is under way.
+        """
         if self._handle is not None:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # a file: network disks lock no folders
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._handle = handle
+            (self.path / "failure.json").unlink(missing_ok=True)
+            shutil.rmtree(self.logs, ignore_errors=True)
         except BlockingIOError:
             raise UserError(
                 f"another launch is training in {self.path}; wait for its end, or give another --run folder"
@@ -167,10 +184,14 @@ class RunFolder:
                 f"run folder {self.path} cannot be used ({error.strerror}); give a folder that can"
             ) from None
 
+    def begin(self) -> None:
+        """Every rank, once rank 0 holds the folder: from now on a failure is recorded there."""
+        self._begun = self.path.is_dir()
+
     def describe(
         self, config: RunConfig, identity: dict[str, Any], order: OrderIdentity, batch: Batch, asked: Batch
     ) -> None:
-        """Writes `config.json` and `run.json`; an earlier launch's failure is forgotten. Raises UserError."""
+        """Writes `config.json` and `run.json`. Raises UserError."""
         versions = {name: version(name) for name in ("torch", "deepspeed", "webdataset")} | {
             "python": platform.python_version()
         }
@@ -187,7 +208,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write("config.json", config.to_dict())
             self.write("run.json", run)
-            (self.path / "failure.json").unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
                 f"run folder {self.path} cannot be written ({error.strerror}); give a folder that can, on a disk with room"
@@ -195,30 +215,31 @@ class RunFolder:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """A small JSON file, whole or not at all."""
-        write_atomically(self.path / name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(self.path / name, _as_json(content))
 
-    def fail(self, reason: str, rank: int, host: str, exit_code: int) -> None:
-        """Records why a run ended, where this launch holds the folder and a training has described itself in it.
+    def fail(self, failure: Failure, first: bool) -> bool:
+        """Records why a run ended, where this launch has begun in it. Returns whether nobody else did before.
 
-        Never raises: the failure itself must be told.
+        first: we are rank 0, whose word counts; another one's does where rank 0 is gone. Never raises: the failure itself
+        must be told.
         """
-        failure = {"reason": reason, "rank": rank, "host": host, "exit_code": exit_code, "time": time.time()}
-        with suppress(OSError):
-            if self._handle is not None and (self.path / "run.json").is_file():
-                self.write("failure.json", failure)
-
-    @contextmanager
-    def recording_failure(self, rank: int, host: str) -> Iterator[None]:
-        """Around a launch: on rank 0 what ends it is recorded on its way."""
+        record = {**asdict(failure), "time": time.time()}
         try:
-            yield
-        except Exception as error:
-            if rank == 0:
-                if isinstance(error, ExpectedError):
-                    self.fail(str(error), rank, host, error.exit_code)
-                else:
-                    self.fail(f"{type(error).__name__}: {error}", rank, host, 1)
-            raise
+            if not self._begun or not (self.path / "run.json").is_file():
+                return first
+            if first:
+                self.write("failure.json", record)
+            else:
+                write_new(self.path / "failure.json", _as_json(record))
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
+
+
+def _as_json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 @contextmanager

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from types import FrameType
 from typing import Any
+
+from ds_nowcast.launch.ending import Launch
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Raised by SIGTERM, SIGINT or SIGUSR1, or when the parent process (the launcher) disappears.
+    """Raised by SIGTERM, SIGINT or SIGUSR1, or when the launcher disappears.
 
     Use as a context in the main thread: afterwards signals do what they did before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
         self._reason: str | None = None
-        self._parent = os.getppid()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
+        self._launch.outlive_launcher(True)
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._launch.outlive_launcher(False)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._reason = signal.Signals(number).name
+        self._launch.stopping()
         if number == signal.SIGINT:  # a second Ctrl-C ends at once what cannot be waited for
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @property
     def reason(self) -> str | None:
         """Why this rank wants to stop; None while it does not."""
-        if self._reason is None and os.getppid() != self._parent:
+        if self._reason is None and self._launch.launcher_gone:
             self._reason = "the launcher has gone"
         return self._reason

@@ -1,4 +1,4 @@
-"""Run on ranks by test_elastic: several trainings in one launch, which costs ten times as much as a tiny training.
+"""Run on ranks by several tests: several trainings in one launch, which costs ten times as much as a tiny training.
 
 Arguments: a JSON file of {run folder: the command's other arguments}.
 """
@@ -12,20 +12,22 @@ from pathlib import Path
 
 from ds_nowcast import ranks, train
 from ds_nowcast.launch import ending
+from ds_nowcast.launch.ending import Launch, ends_as_a_rank
 
 
-def main(trainings: dict[str, list[str]]) -> int:
+def run(trainings: dict[str, list[str]], launch: Launch) -> int:
     """Each as the command would run it, but in one process group. Returns the highest exit code."""
-    joined = ranks.join(always=True)
-    ranks.join = lambda **_: joined  # type: ignore[assignment]
-    ending.leave_quietly = lambda: None
-    codes = [train.main([*arguments, "--run", run]) for run, arguments in trainings.items()]
+    joined = ranks.join(launch.store, always=True)
+    ranks.join = lambda *_, **__: joined  # type: ignore[assignment]
+    train.ends_as_a_rank = lambda run: run(launch)  # type: ignore[attr-defined]
+    codes = [train.main([*arguments, "--run", folder]) for folder, arguments in trainings.items()]
     joined.barrier()
     return max(codes)
 
 
 if __name__ == "__main__":
     file = next(argument for argument in sys.argv[1:] if not argument.startswith("--local_rank"))
-    code = main(json.loads(Path(file).read_text()))
+    ending.leave = lambda: None  # gloo sometimes aborts when the groups of so many engines are torn down
+    code = ends_as_a_rank(lambda launch: run(json.loads(Path(file).read_text()), launch))
     sys.stdout.flush()
-    os._exit(code)  # gloo sometimes aborts when the groups of so many engines are torn down
+    os._exit(code)

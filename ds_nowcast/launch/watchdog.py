@@ -1,0 +1,177 @@
+"""Ends this rank when the launch has failed anywhere: by beats through the rendezvous store, beside all collectives.
+
+Two threads a rank: one talks to the store, where a call can hang for ever once a link is down; the other only looks at
+what was heard and when, and ends the process. So a process group may wait long for a save or an evaluation, and a rank
+that was killed is still found within seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from torch.distributed import DistError
+
+from ds_nowcast.errors import PEER_LOST
+from ds_nowcast.launch.beats import PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
+from ds_nowcast.launch.board import Board
+from ds_nowcast.launch.environment import Launched, host
+from ds_nowcast.launch.launcher import Launcher
+
+_EVERY_S = 1.0
+_HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
+
+
+class Watchdog:
+    """Beats, listens, and calls `end` with what ended the launch, once."""
+
+    def __init__(self, me: Launched, board: Board, end: Callable[[Failure, bool], None]) -> None:
+        """end: told the failure, and whether rank 0 has told it to all, in a thread of the watchdog; ends the process."""
+        self._me, self._board, self._end = me, board, end
+        self._own, self._own_since = Beat(host()), time.monotonic()
+        now = time.monotonic()
+        self._heard = [Heard(None, now, now)] * (me.world if me.rank == 0 else 1)
+        self._verdict: Failure | None = None
+        self._broken = False  # whether the store could not be reached the last time
+        self._own_lock, self._posting = threading.RLock(), threading.Lock()
+        self._poked, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
+        self._launcher = Launcher()
+        self.launcher_gone = False
+        self.outlives_launcher = False  # whether the program sees to an end itself when the launcher has gone
+        self.patience(PATIENCE_S)
+
+    def start(self) -> None:
+        """Begins to beat and to listen."""
+        for work in (self._talk, self._watch):
+            threading.Thread(target=work, name=f"watchdog {work.__name__}", daemon=True).start()
+
+    def patience(self, seconds: float) -> None:
+        """Silence of so many seconds is a rank's end from now on."""
+        self._patience_s = seconds
+        self._board.patience(seconds)
+
+    def say(self, state: State, reason: str = "", exit_code: int = 0, **more: Any) -> None:
+        """Changes what this rank tells the others about itself, see Beat. A failure is final. May be called by a signal."""
+        with self._own_lock:
+            if self._own.state not in (State.FAILED, State.LEFT):
+                self._own_since = time.monotonic()
+                self._own = replace(self._own, state=state, reason=reason, exit_code=exit_code, **more)
+        self._poked.set()
+
+    def leave(self) -> None:
+        """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
+        self.say(State.LEFT)
+        _hardly_waiting(self._post)
+        deadline = time.monotonic() + self._patience_s
+        others = self._me.rank == 0
+        while others and time.monotonic() < deadline and not self._over.is_set():
+            others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
+            time.sleep(_EVERY_S / 20)
+        if self._over.is_set():
+            self._ended.wait()
+        self._over.set()
+
+    def ended(self, seconds: float) -> None:
+        """Waits for `end`, which ends the process; returns where that does not happen."""
+        self._ended.wait(seconds)
+
+    def _talk(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._post()
+                self._listen()
+                self._broken = False
+            except DistError:
+                self._broken = True
+            if self._poked.wait(_EVERY_S / 10 if self._own.state is State.LEFT else _EVERY_S):
+                self._poked.clear()
+
+    def _post(self) -> None:
+        with self._posting:
+            with self._own_lock:
+                self._own = replace(self._own, count=self._own.count + 1)
+            self._board.post(self._own)
+
+    def _listen(self) -> None:
+        if self._me.rank == 0:
+            beats = self._board.beats()
+        else:
+            beat, self._verdict = self._board.of_first()
+            beats = [beat]
+        now = time.monotonic()
+        self._heard = [_updated(before, beat, now) for before, beat in zip(self._heard, beats, strict=True)]
+
+    def _watch(self) -> None:
+        while not self._over.wait(_EVERY_S / 4):
+            self._look_at_launcher()
+            failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
+            if failure is not None:
+                self._over.set()
+                told = self._me.rank == 0 or self._verdict is not None
+                if told:
+                    _hardly_waiting(self._announce, failure)
+                self._end(failure, told)
+                self._ended.set()
+
+    def _look_at_launcher(self) -> None:
+        if self.launcher_gone or not self._launcher.gone:
+            return
+        self.launcher_gone = True
+        if not self.outlives_launcher:
+            self.say(State.FAILED, "its launcher has gone", PEER_LOST)
+
+    def _judged_by_first(self) -> Failure | None:
+        with self._own_lock:
+            now = time.monotonic()
+            mine = Heard(self._own, now, self._own_since)  # it need not hear of itself through the store
+        return judge([mine, *self._heard[1:]], now, self._patience_s)
+
+    def _judged_behind_first(self) -> Failure | None:
+        """Rank 0's verdict; or our own of rank 0, where it cannot be heard any more."""
+        [first] = self._heard
+        if self._verdict is not None or (first.beat is not None and first.beat.state is State.LEFT):
+            return self._verdict
+        suspicious = self._broken or self._own.state is not State.UP
+        silent = time.monotonic() - first.changed
+        if silent <= (min(SUSPICIOUS_S, self._patience_s) if suspicious else self._patience_s):
+            return None
+        return silence(0, first.beat.host if first.beat else self._me.master_addr, silent)
+
+    def _announce(self, failure: Failure) -> None:
+        """On rank 0 tells the others, and waits until those that can have heard; elsewhere says that we have."""
+        if self._me.rank > 0:
+            self.say(State.LEFT)
+            with self._own_lock:
+                self._own = replace(self._own, state=State.LEFT)
+            return self._post()
+        self._board.announce(failure)
+        others = [rank for rank in range(1, self._me.world) if rank != failure.rank or failure.exit_code != PEER_LOST]
+        deadline = time.monotonic() + _HEARD_S
+        while time.monotonic() < deadline:
+            beats = self._board.beats()
+            if all((beat := beats[rank]) is None or beat.state is State.LEFT for rank in others):
+                return
+            time.sleep(_EVERY_S / 5)
+
+
+def _hardly_waiting(work: Callable[..., None], *arguments: Any) -> None:
+    """Does what may hang, where a link is down, or fail; waits for it a few seconds."""
+
+    def quietly() -> None:
+        with suppress(DistError):
+            work(*arguments)
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    thread.join(_HEARD_S)
+
+
+def _updated(before: Heard, beat: Beat | None, now: float) -> Heard:
+    if beat == before.beat:
+        return before
+    same_state = before.beat is not None and beat is not None and before.beat.state is beat.state
+    return Heard(beat, now, before.in_state if same_state else now)
