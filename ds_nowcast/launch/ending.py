@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -66,15 +65,10 @@ class Launch:
         """Whether what started us has ended."""
         return self.watchdog is not None and self.watchdog.launcher_gone
 
-    def outlive_launcher(self, does: bool) -> None:
-        """Whether the command ends by itself, and soon, when the launcher has gone; else the watchdog ends it."""
+    def stops_itself(self, does: bool) -> None:
+        """Whether the command ends by itself after SIGTERM, and where the launcher has gone; else the watchdog ends it."""
         if self.watchdog is not None:
-            self.watchdog.outlives_launcher = does
-
-    def stopping(self) -> None:
-        """A signal asks for an end: perhaps because another rank has gone."""
-        if self.watchdog is not None:
-            self.watchdog.say(State.STOPPING)
+            self.watchdog.stops_itself = does
 
     def patience(self, seconds: float) -> None:
         """Silence of so many seconds is a rank's end."""
@@ -115,8 +109,7 @@ class Launch:
 
     def leave(self) -> None:
         """All is done here."""
-        if self.watchdog is not None:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers send it to all once the first has left
+        self.stops_itself(True)
         with suppress(RuntimeError):
             leave()
         if self.log is not None:

@@ -7,6 +7,8 @@ that was killed is still found within seconds.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,13 +19,33 @@ from typing import Any
 from torch.distributed import DistError
 
 from ds_nowcast.errors import PEER_LOST
-from ds_nowcast.launch.beats import PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
+from ds_nowcast.launch.beats import AGREE_S, PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from ds_nowcast.launch.launcher import Launcher
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
+
+
+class Signals:
+    """Hears of SIGTERM at once, also while the main thread waits in a collective, where Python's handlers do not run."""
+
+    def __init__(self) -> None:
+        """In the main thread."""
+        self._reading, writing = os.pipe()
+        for end in (self._reading, writing):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM came since this was asked last."""
+        try:
+            return signal.SIGTERM in os.read(self._reading, 4096)
+        except BlockingIOError:
+            return False
 
 
 class Watchdog:
@@ -39,9 +61,10 @@ class Watchdog:
         self._broken = False  # whether the store could not be reached the last time
         self._own_lock, self._posting = threading.RLock(), threading.Lock()
         self._poked, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
-        self._launcher = Launcher()
+        self._launcher, self._signals = Launcher(), Signals()
         self.launcher_gone = False
-        self.outlives_launcher = False  # whether the program sees to an end itself when the launcher has gone
+        self._terminated: float | None = None  # when SIGTERM came
+        self.stops_itself = False  # whether the command sees to an end itself after SIGTERM, or without its launcher
         self.patience(PATIENCE_S)
 
     def start(self) -> None:
@@ -107,7 +130,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY_S / 4):
-            self._look_at_launcher()
+            self._look_around()
             failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
             if failure is not None:
                 self._over.set()
@@ -117,12 +140,19 @@ class Watchdog:
                 self._end(failure, told)
                 self._ended.set()
 
-    def _look_at_launcher(self) -> None:
-        if self.launcher_gone or not self._launcher.gone:
+    def _look_around(self) -> None:
+        """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
+        self.launcher_gone = self.launcher_gone or self._launcher.gone
+        if self._terminated is None and self._signals.terminated:
+            self._terminated = time.monotonic()
+            if self._own.state is State.UP:
+                self.say(State.STOPPING)
+        if self.stops_itself:
             return
-        self.launcher_gone = True
-        if not self.outlives_launcher:
+        if self.launcher_gone:
             self.say(State.FAILED, "its launcher has gone", PEER_LOST)
+        elif self._terminated is not None and time.monotonic() - self._terminated > SUSPICIOUS_S + AGREE_S:
+            self.say(State.FAILED, "it was ended by SIGTERM", 128 + signal.SIGTERM)
 
     def _judged_by_first(self) -> Failure | None:
         with self._own_lock:

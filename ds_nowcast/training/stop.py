@@ -23,18 +23,17 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        self._launch.outlive_launcher(True)
+        self._launch.stops_itself(True)
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._launch.outlive_launcher(False)
+        self._launch.stops_itself(False)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._reason = signal.Signals(number).name
-        self._launch.stopping()
         if number == signal.SIGINT:  # a second Ctrl-C ends at once what cannot be waited for
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
