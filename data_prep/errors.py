@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 
 class ExpectedError(Exception):
@@ -10,6 +11,11 @@ class ExpectedError(Exception):
 
     exit_code = 1
     rank: int | None = None  # among several processes that all raise it the one it came from, where that is known
+
+    def at(self, rank: int) -> Self:
+        """The same, with the rank it came from."""
+        self.rank = rank
+        return self
 
 
 class UserError(ExpectedError):

@@ -23,7 +23,7 @@ from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import environment_world
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.scoring.evaluation import Evaluation, comparison, headline, selected
+from ds_nowcast.scoring.evaluation import Evaluation, StoppedError, comparison, headline, selected
 from ds_nowcast.stream.order import identity
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
@@ -142,10 +142,10 @@ class Training:
         with self.stream() as stream, self.sample_log() as seen:
             while True:
                 if engine.steps > self.state["evaluated"] and self.due(keys.evaluation.every):
-                    meters.pause(self.evaluate_or_save)
+                    meters.pause(lambda: self.evaluate_or_save(stop))
                 if engine.steps > self.saved and self.due(keys.checkpoint.every):
                     meters.pause(self.save)
-                if engine.steps >= keys.steps:
+                if min(engine.steps, self.state["evaluated"]) >= keys.steps:
                     break
 
                 batch, failure = meters.waiting(lambda: self.next_of(stream))
@@ -195,12 +195,14 @@ class Training:
 
     def end_for(self, failure: ExpectedError | None) -> None:
         """Saves, and raises DataError on all ranks: some rank's samples cannot be had, or noted, any more."""
-        reasons = sorted({reason for reason in self.ranks.gather(failure and str(failure)) if reason})
+        everywhere = self.ranks.gather(failure and str(failure))
+        reasons = sorted({reason for reason in everywhere if reason})
         if self.engine.steps > self.saved:
             self.save()
         self.shards.source.close()  # ends what is still being tried
         reached = f"saved at step {self.saved}" if self.saved else "no step was made"
-        raise DataError(f"{'; '.join(reasons)}; {reached}, the same command goes on")
+        first = next(rank for rank, reason in enumerate(everywhere) if reason)
+        raise DataError(f"{'; '.join(reasons)}; {reached}, the same command goes on").at(first)
 
     def resume(self) -> None:
         """Goes on from the newest whole checkpoint, if there is one, whatever number of ranks and ZeRO stage saved it."""
@@ -222,18 +224,22 @@ class Training:
         with saving(self.run_folder.metrics):
             self.metrics = self.ranks.on_first(lambda: Metrics(self.run_folder.metrics, self.engine.steps))
 
-    def evaluate_or_save(self) -> None:
+    def evaluate_or_save(self, stop: StopRequest) -> None:
         """`evaluate`; what has been trained is saved where a rank cannot get at the samples any more."""
         try:
-            self.evaluate()
+            self.evaluate(stop)
         except SourceError as error:  # on all ranks
             self.end_for(error)
+        except StoppedError:  # on all ranks: the loop sees to it, and the next launch evaluates
+            self.engine.train(True)
 
-    def evaluate(self) -> None:
+    def evaluate(self, stop: StopRequest) -> None:
         """Scores the evaluation split; exports the weights where they are the best so far."""
         engine, select = self.engine, self.keys.evaluation.select
         engine.train(False)
-        scored = self.evaluation.run(lambda past_BTHW: engine(past_BTHW.to(engine.dtype)))
+        scored = self.evaluation.run(
+            lambda past_BTHW: engine(past_BTHW.to(engine.dtype)), stops=lambda: stop.reason is not None
+        )
         engine.train(True)
         self.account_for_bad(scored.bad if self.ranks.first else [], len(scored.bad))
         score, self.state["evaluated"] = selected(scored.model, select), engine.steps

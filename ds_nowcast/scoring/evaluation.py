@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -19,6 +19,10 @@ from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
 from ds_nowcast.stream.windows import Sample
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # past (B, T_in, H, W) float32 -> (B, T_out, H, W), model space
+
+
+class StoppedError(Exception):
+    """A rank was asked to stop: the evaluation ended half-way on all of them."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,15 @@ class Evaluation:
         self._space = ModelSpace(shards.index.codes, data.input_frames, ranks.device)
 
     @torch.no_grad()
-    def run(self, predict: Predict, advance: Callable[[int], None] = lambda windows: None) -> Scored:
+    def run(
+        self,
+        predict: Predict,
+        advance: Callable[[int], None] = lambda windows: None,
+        stops: Callable[[], bool] = lambda: False,
+    ) -> Scored:
         """Scores `predict`, which every rank calls equally often. `advance` hears how many windows were done by all.
 
+        stops: asked before each batch whether this rank wants to stop; where one does, StoppedError is raised on all.
         Raises SourceError on all ranks where one of them cannot get at its samples any more.
         """
         leads, device = self._data.output_frames, self._ranks.device
@@ -74,23 +84,30 @@ class Evaluation:
             max_windows=self._max_windows,
             pinned=device.type == "cuda",
         )
-        done, failure = 0, None
+        done = 0
         with stream:
             for _ in range(steps):
-                batch = None
+                batch, failure = None, None
                 try:
-                    batch = None if failure else next(stream, None)
-                except ExpectedError as error:  # the others wait for this rank in `predict`: it goes on, to tell them
+                    batch = next(stream, None) or padding(self._shards, self._data, self._micro_batch)
+                except ExpectedError as error:
                     failure = str(error)
-                batch = batch or padding(self._shards, self._data, self._micro_batch)
+                stopping, failing = self._ranks.sum([stops(), batch is None])
+                if failing or batch is None:
+                    self._end_for(failure)
+                if stopping:
+                    raise StoppedError
                 bad += batch.bad
                 errors |= self._score(predict, batch, model, persistence)
                 advance(min(self._micro_batch * self._ranks.world, windows - done))
                 done = min(done + self._micro_batch * self._ranks.world, windows)
-        failures = sorted({failure for failure in self._ranks.gather(failure) if failure})
-        if failures:
-            raise SourceError("; ".join(failures))
         return self._merge(windows, model, persistence, errors, bad)
+
+    def _end_for(self, failure: str | None) -> NoReturn:
+        """Raises SourceError on all ranks: some rank's samples cannot be had any more."""
+        everywhere = self._ranks.gather(failure)
+        reasons = sorted({reason for reason in everywhere if reason})
+        raise SourceError("; ".join(reasons)).at(next(rank for rank, reason in enumerate(everywhere) if reason))
 
     def _score(
         self, predict: Predict, batch: StepCodes, model: ScoreSums, persistence: ScoreSums

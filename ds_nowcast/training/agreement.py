@@ -27,11 +27,10 @@ def check_alike(ranks: Ranks, config: RunConfig, shards: Shards, batch: Batch) -
     first_host, first = everywhere[0]
     for rank, (name, theirs) in enumerate(everywhere):
         if differing := [what for what in first if first[what] != theirs[what]]:
-            raise _at(
-                rank,
+            raise UserError(
                 f"{' and '.join(differing)} on {name} (rank {rank}) differ from those on {first_host} (rank 0); give a path that all "
-                "hosts share, or copy what is newer to all of them",
-            )
+                "hosts share, or copy what is newer to all of them"
+            ).at(rank)
 
 
 def check_shared(folder: Path, ranks: Ranks) -> None:
@@ -59,20 +58,12 @@ def check_shared(folder: Path, ranks: Ranks) -> None:
                 files[ranks.rank].unlink(missing_ok=True)
     for rank, (name_of_host, missing) in enumerate(everywhere):
         if missing:
-            other = rank or int(missing[0].rpartition(".")[2])
-            away = everywhere[other][0]
-            raise _at(
-                other,
-                f"the run folder {folder} is not shared: {name_of_host if rank else everywhere[0][0]} does not see in {place} what "
-                f"{everywhere[0][0] if rank else away} writes there; checkpoints need one folder for all hosts: give --run a path on a "
-                "network disk that all of them mount and may write to",
-            )
-
-
-def _at(rank: int, text: str) -> UserError:
-    error = UserError(text)
-    error.rank = rank
-    return error
+            other = rank or int(missing[0].rpartition(".")[2])  # rank 0 misses what another wrote, others what it wrote
+            writer = everywhere[0 if rank else other][0]
+            raise UserError(
+                f"the run folder {folder} is not shared: {name_of_host} does not see in {place} what {writer} wrote; checkpoints need "
+                "one folder for all hosts: give --run a path on a network disk that all of them mount and may write to"
+            ).at(other)
 
 
 def _existing(folder: Path) -> Path:

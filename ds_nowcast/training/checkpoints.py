@@ -62,7 +62,7 @@ class Checkpoints:
         Raises SaveError on all ranks if any rank could not write; `latest` then stays.
         """
         tag = tag_of(engine.steps)
-        target = self._folder / tag
+        target, culprit = self._folder / tag, 0
         try:
             self._ranks.on_first(lambda: _empty(target))
             failure, files = engine.save(self._folder, tag, client_state), {}
@@ -72,9 +72,10 @@ class Checkpoints:
                 except OSError as error:
                     failure = str(error)
             reports = self._ranks.gather((failure, files))
-            failures = [f"rank {rank}: {why}" for rank, (why, _) in enumerate(reports) if why]
+            failures = {rank: f"rank {rank}: {why}" for rank, (why, _) in enumerate(reports) if why}
             if failures:
-                raise OSError("; ".join(failures))
+                culprit = min(failures)
+                raise OSError("; ".join(failures.values()))
             hashed = {name: entry for _, files in reports for name, entry in files.items()}
             self._ranks.on_first(lambda: self._finish(target, hashed, engine.kind))
         except OSError as error:
@@ -83,7 +84,7 @@ class Checkpoints:
             raise SaveError(
                 f"checkpoint {target} could not be written ({error}); make room and run the same command again: "
                 f"it goes on from the checkpoint before"
-            ) from None
+            ).at(culprit) from None
         if self._ranks.first:
             with suppress(OSError):  # what cannot be looked at stays until the next time
                 self._prune(tag, best)

@@ -17,7 +17,8 @@ def note_damage(
     A sample counts once, however often and in however many windows it is met. Every rank must call; all have the same
     `known` afterwards. Raises DataError, on all ranks, where it holds more than `most`. where: the shards' place.
     """
-    everywhere = sorted(sample for part in ranks.gather(list(samples)) for sample in part)
+    parts = ranks.gather(list(samples))
+    everywhere = sorted(sample for part in parts for sample in part)
     for sample in everywhere:
         if (name := f"{sample.shard} {sample.key}") not in known:
             known[name] = sample.damage
@@ -26,4 +27,4 @@ def note_damage(
         raise DataError(
             f"{len(known)} unreadable samples are more than nowcast.data.max_bad_samples={most} (the last: {everywhere[-1]}); "
             f"run `python -m data_prep verify {where}` and copy or build the shard again"
-        )
+        ).at(next(rank for rank, part in enumerate(parts) if everywhere[-1] in part))

@@ -78,11 +78,12 @@ class TrainingStep:
             return
         samples = batch.samples[number * self._batch.micro : (number + 1) * self._batch.micro]
         names = [f"{s.shard} {s.key} from frame {s.start}" for s in samples] if broken else []
-        everywhere = [f"rank {rank}: {name}" for rank, part in enumerate(self._ranks.gather(names)) for name in part]
+        parts = self._ranks.gather(names)
+        everywhere = [f"rank {rank}: {name}" for rank, part in enumerate(parts) for name in part]
         raise DivergedError(
             f"the loss is not finite in step {self._engine.steps + 1}, in samples {_shortened(everywhere)}; lower the learning "
             "rate or state gradient_clipping, and run the same command again to go on from the last checkpoint"
-        )
+        ).at(next(rank for rank, part in enumerate(parts) if part))
 
 
 def _shortened(names: Sequence[Any]) -> str:
