@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.launching import ROOT, Ended, Started, deepspeed, until, wait
+from tests.launching import ON_ALL_RANKS, ROOT, Ended, Started, deepspeed, until, wait
 from tests.namespaces import OF_HOST, Namespaces, found
 
 PREFIX = "nowcast-hosts-"  # of the temporary folders, before the process id of their owner
@@ -135,7 +135,7 @@ class Hosts:
             **os.environ,
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
-            "DS_ACCELERATOR": "cpu",
+            **ON_ALL_RANKS,
             "PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=5 -o ServerAliveCountMax=3",
             **more,
         }
@@ -150,7 +150,7 @@ class Hosts:
     def workplace(self, **env: str) -> Path:
         """A folder to launch from; DeepSpeed takes the variables to all hosts."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        lines = [f"{name}={value}\n" for name, value in {"DS_ACCELERATOR": "cpu", **env}.items()]
+        lines = [f"{name}={value}\n" for name, value in {**ON_ALL_RANKS, **env}.items()]
         (folder / ".deepspeed_env").write_text("".join(lines))
         return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.hosts import Hosts
-from tests.launching import ROOT, Ended, launch, wait
+from tests.launching import ROOT, launch
 from tests.shard_maker import make_shards, moving_blobs
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
