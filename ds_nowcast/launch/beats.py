@@ -6,6 +6,7 @@ Each rank posts a beat every second. Rank 0 listens to all of them and judges; t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -97,18 +98,20 @@ def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
 
 
 def _lost(heard: Sequence[Heard], now: float, patience: float) -> Failure | None:
-    """The rank that has been silent the longest, if that is too long."""
-    rank = min(range(len(heard)), key=lambda r: now if _is_excused(heard[r]) else heard[r].changed)
-    beat, silent = heard[rank].beat, now - heard[rank].changed
-    if _is_excused(heard[rank]):
+    """Of the ranks that have been silent for too long the one that has been for longest."""
+    lost = [rank for rank, h in enumerate(heard) if now - h.changed > _allowed_s(h, patience)]
+    if not lost:
         return None
-    if beat is None:
-        return not_come(rank, silent) if silent > START_LIMIT_S else None
-    return silence(rank, beat.host, silent) if silent > patience else None
+    rank = min(lost, key=lambda r: heard[r].changed)
+    beat, silent = heard[rank].beat, now - heard[rank].changed
+    return silence(rank, beat.host, silent) if beat else not_come(rank, silent)
 
 
-def _is_excused(heard: Heard) -> bool:
-    return heard.beat is not None and heard.beat.state is State.LEFT
+def _allowed_s(heard: Heard, patience: float) -> float:
+    """How long a rank may be silent."""
+    if heard.beat is None:
+        return START_LIMIT_S
+    return math.inf if heard.beat.state is State.LEFT else patience
 
 
 def _cut(heard: Sequence[Heard], now: float) -> Failure | None:
