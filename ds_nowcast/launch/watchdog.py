@@ -7,6 +7,7 @@ that was killed is still found within seconds.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -65,6 +66,7 @@ class Watchdog:
         self.launcher_gone = False
         self._terminated: float | None = None  # when SIGTERM came
         self.stops_itself = False  # whether the command sees to an end itself after SIGTERM, or without its launcher
+        self._stopped_itself = -math.inf  # when it did so last
         self.patience(PATIENCE_S)
 
     def start(self) -> None:
@@ -89,9 +91,8 @@ class Watchdog:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
         _hardly_waiting(self._post)
-        deadline = time.monotonic() + self._patience_s
         others = self._me.rank == 0
-        while others and time.monotonic() < deadline and not self._over.is_set():
+        while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
             time.sleep(_EVERY_S / 20)
         if self._over.is_set():
@@ -147,11 +148,14 @@ class Watchdog:
             self._terminated = time.monotonic()
             if self._own.state is State.UP:
                 self.say(State.STOPPING)
+        now = time.monotonic()
         if self.stops_itself:
+            self._stopped_itself = now
+        if now - self._stopped_itself <= SUSPICIOUS_S + AGREE_S:  # it has yet to leave
             return
         if self.launcher_gone:
             self.say(State.FAILED, "its launcher has gone", PEER_LOST)
-        elif self._terminated is not None and time.monotonic() - self._terminated > SUSPICIOUS_S + AGREE_S:
+        elif self._terminated is not None and now - self._terminated > SUSPICIOUS_S + AGREE_S:
             self.say(State.FAILED, "it was ended by SIGTERM", 128 + signal.SIGTERM)
 
     def _judged_by_first(self) -> Failure | None:
@@ -179,8 +183,11 @@ class Watchdog:
                 self._own = replace(self._own, state=State.LEFT)
             return self._post()
         self._board.announce(failure)
-        others = [rank for rank in range(1, self._me.world) if rank != failure.rank or failure.exit_code != PEER_LOST]
         deadline = time.monotonic() + _HEARD_S
+        alive_s = min(_HEARD_S, self._patience_s)
+        others = [
+            rank for rank in range(1, self._me.world) if deadline - self._heard[rank].changed < alive_s + _HEARD_S
+        ]
         while time.monotonic() < deadline:
             beats = self._board.beats()
             if all((beat := beats[rank]) is None or beat.state is State.LEFT for rank in others):

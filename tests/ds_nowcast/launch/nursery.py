@@ -84,7 +84,7 @@ def rank(number: int, asked: dict[str, Any], folder: Path) -> NoReturn:
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(asked["port"]), DS_ACCELERATOR="cpu", TMPDIR=str(folder), **asked["env"],
     )  # fmt: skip
     tempfile.tempdir = None
-    watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 2.0
+    watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 1.0
     beats.SUSPICIOUS_S = watchdog.SUSPICIOUS_S = cases.SUSPICIOUS_S
     beats.AGREE_S = watchdog.AGREE_S = cases.AGREE_S
     case = getattr(cases, asked["case"])
