@@ -55,8 +55,9 @@ class Watchdog:
     def __init__(self, me: Launched, board: Board, end: Callable[[Failure, bool], None]) -> None:
         """end: told the failure, and whether rank 0 has told it to all, in a thread of the watchdog; ends the process."""
         self._me, self._board, self._end = me, board, end
-        self._own, self._own_since = Beat(host()), time.monotonic()
-        now = time.monotonic()
+        self._held_up_s = 0.0
+        now = self._now()
+        self._own, self._own_since = Beat(host()), now
         self._heard = [Heard(None, now, now)] * (me.world if me.rank == 0 else 1)
         self._verdict: Failure | None = None
         self._broken = False  # whether the store could not be reached the last time
@@ -83,7 +84,7 @@ class Watchdog:
         """Changes what this rank tells the others about itself, see Beat. A failure is final. May be called by a signal."""
         with self._own_lock:
             if self._own.state not in (State.FAILED, State.LEFT):
-                self._own_since = time.monotonic()
+                self._own_since = self._now()
                 self._own = replace(self._own, state=state, reason=reason, exit_code=exit_code, **more)
         self._poked.set()
 
@@ -126,11 +127,18 @@ class Watchdog:
         else:
             beat, self._verdict = self._board.of_first()
             beats = [beat]
-        now = time.monotonic()
+        now = self._now()
         self._heard = [_updated(before, beat, now) for before, beat in zip(self._heard, beats, strict=True)]
 
+    def _now(self) -> float:
+        """A clock that stands still while this process does: what was stopped must not take the others for silent."""
+        return time.monotonic() - self._held_up_s
+
     def _watch(self) -> None:
+        looked = time.monotonic()
         while not self._over.wait(_EVERY_S / 4):
+            since, looked = looked, time.monotonic()
+            self._held_up_s += max(0.0, looked - since - _EVERY_S)
             self._look_around()
             failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
             if failure is not None:
@@ -145,10 +153,10 @@ class Watchdog:
         """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
         self.launcher_gone = self.launcher_gone or self._launcher.gone
         if self._terminated is None and self._signals.terminated:
-            self._terminated = time.monotonic()
+            self._terminated = self._now()
             if self._own.state is State.UP:
                 self.say(State.STOPPING)
-        now = time.monotonic()
+        now = self._now()
         if self.stops_itself:
             self._stopped_itself = now
         if now - self._stopped_itself <= SUSPICIOUS_S + AGREE_S:  # it has yet to leave
@@ -160,7 +168,7 @@ class Watchdog:
 
     def _judged_by_first(self) -> Failure | None:
         with self._own_lock:
-            now = time.monotonic()
+            now = self._now()
             mine = Heard(self._own, now, self._own_since)  # it need not hear of itself through the store
         return judge([mine, *self._heard[1:]], now, self._patience_s)
 
@@ -170,7 +178,7 @@ class Watchdog:
         if self._verdict is not None or (first.beat is not None and first.beat.state is State.LEFT):
             return self._verdict
         suspicious = self._broken or self._own.state is not State.UP
-        silent = time.monotonic() - first.changed
+        silent = self._now() - first.changed
         if silent <= (min(SUSPICIOUS_S, self._patience_s) if suspicious else self._patience_s):
             return None
         return silence(0, first.beat.host if first.beat else self._me.master_addr, silent)
@@ -183,11 +191,9 @@ class Watchdog:
                 self._own = replace(self._own, state=State.LEFT)
             return self._post()
         self._board.announce(failure)
+        now, alive_s = self._now(), min(_HEARD_S, self._patience_s)
+        others = [rank for rank in range(1, self._me.world) if now - self._heard[rank].changed <= alive_s]
         deadline = time.monotonic() + _HEARD_S
-        alive_s = min(_HEARD_S, self._patience_s)
-        others = [
-            rank for rank in range(1, self._me.world) if deadline - self._heard[rank].changed < alive_s + _HEARD_S
-        ]
         while time.monotonic() < deadline:
             beats = self._board.beats()
             if all((beat := beats[rank]) is None or beat.state is State.LEFT for rank in others):
