@@ -12,6 +12,7 @@ from ds_nowcast.launch import slurm
 
 _PUBLISHED = "NOWCAST_PUBLISHED"  # the process that has set RANK and its like for itself; its children may be others'
 
+
 @dataclass(frozen=True)
 class Launched:
     """A process among all, as its launcher describes it."""
