@@ -87,7 +87,8 @@ def judge(heard: Sequence[Heard], now: float, patience: float) -> Failure | None
         agreed = first == 0 or not beat.expected or now - heard[first].in_state > AGREE_S
         return _as_told(heard, beat, first) if agreed else None
     suspicious = any(h.beat and h.beat.state in (State.STOPPING, State.CUT) for h in heard)
-    return _lost(heard, now, min(patience, SUSPICIOUS_S) if suspicious else patience) or _cut(heard, now)
+    limits = (min(patience, SUSPICIOUS_S), PATIENCE_S) if suspicious else (patience, START_LIMIT_S)
+    return _lost(heard, now, *limits) or _cut(heard, now)
 
 
 def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
@@ -96,15 +97,15 @@ def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
     return Failure(culprit, known.host if known else "an unknown host", beat.reason, beat.exit_code)
 
 
-def _lost(heard: Sequence[Heard], now: float, patience: float) -> Failure | None:
-    """The rank that has been silent the longest, if that is too long."""
-    rank = min(range(len(heard)), key=lambda r: now if _is_excused(heard[r]) else heard[r].changed)
-    beat, silent = heard[rank].beat, now - heard[rank].changed
-    if _is_excused(heard[rank]):
+def _lost(heard: Sequence[Heard], now: float, patience: float, start_limit: float) -> Failure | None:
+    """The rank that has been silent the longest of those that have been for too long."""
+    silent = {rank: now - h.changed for rank, h in enumerate(heard) if not _is_excused(h)}
+    lost = [rank for rank, seconds in silent.items() if seconds > (patience if heard[rank].beat else start_limit)]
+    if not lost:
         return None
-    if beat is None:
-        return not_come(rank, silent) if silent > START_LIMIT_S else None
-    return silence(rank, beat.host, silent) if silent > patience else None
+    rank = max(lost, key=lambda rank: silent[rank])
+    beat = heard[rank].beat
+    return silence(rank, beat.host, silent[rank]) if beat else not_come(rank, silent[rank])
 
 
 def _is_excused(heard: Heard) -> bool:
