@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
+from ds_nowcast.launch.ending import ends_as_a_rank
 from ds_nowcast.launch.environment import Launched, launched, publish
 from ds_nowcast.launch.slurm import cores_of, first_host, gpu_of, of_step, tasks_per_node
 from ds_nowcast.ranks import device_of
@@ -40,10 +41,8 @@ def test_tasks_per_node_are_what_slurm_shortened(counts: list[int]) -> None:
 @st.composite
 def short_and_first(draw: st.DrawFn) -> tuple[str, str]:
     """A list of hosts as SLURM writes it, and the name of its first host."""
-    prefix, suffix = (
-        draw(st.from_regex(r"[a-z][a-z0-9-]{0,5}[a-z]", fullmatch=True)),
-        draw(st.sampled_from(["", "-ib", ".x.org"])),
-    )
+    prefix = draw(st.from_regex(r"[a-z][a-z0-9-]{0,5}[a-z]", fullmatch=True))
+    suffix = draw(st.sampled_from(["", "-ib", ".x.org"]))
     width, numbers = draw(st.integers(1, 4)), st.integers(0, 9999)
     nodes, firsts = prefix, prefix
     for joint in draw(st.sampled_from([[], ["-n"], ["r", "-n"]])):
@@ -148,6 +147,16 @@ def test_tasks_in_arbitrary_order_need_to_be_told_where_rank_0_is() -> None:
 def test_what_does_not_fit_together_is_one_sentence(variables: dict[str, str], told: str) -> None:
     with pytest.raises(UserError, match=f"{told}.*; start it with srun, or unset SLURM_STEP_ID"):
         launched(TASK | variables)
+
+
+def test_a_command_says_so_and_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    for name, value in (TASK | {"SLURM_PROCID": "x"}).items():
+        monkeypatch.setenv(name, value)
+    assert ends_as_a_rank(lambda launch: 0) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: SLURM_STEP_ID is set, so srun started this, but SLURM_PROCID is 'x'"
+    )
 
 
 def test_what_is_published_is_what_libraries_read_and_leaves_the_launcher_srun() -> None:
