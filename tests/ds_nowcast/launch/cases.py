@@ -91,3 +91,24 @@ def cut(launch: Launch, folder: Path) -> None:
 def never_begin(launch: Launch, folder: Path) -> None:
     """Runs where the ranks could meet."""
     tell(launch, folder, "met")
+
+
+def print_a_lot(launch: Launch, folder: Path) -> None:
+    """Python's and a library's output, before and behind the move of the log; the folder to move to is `LOGS`."""
+    assert launch.log is not None
+    rank = rank_of(launch)
+    print(f"printed by {rank}")
+    os.system(f"echo from a child of {rank} >&2")
+    everybody(launch, folder, "begun")
+    if "LOGS" in os.environ:
+        launch.logs_in(folder / os.environ["LOGS"])
+    print(f"printed later by {rank}", flush=True)
+    os.write(2, f"from C in {rank}\n".encode())
+    launch.log.say(f"said by {rank}")
+    launch.log.note(f"noted by {rank}")
+    print(f"printed behind it by {rank}", flush=True)
+    launch.log.note_stacks()
+    everybody(launch, folder, "printed")
+    wait_for(folder / "go")
+    if os.environ.get("FAILS"):
+        raise DataError("the last shard is damaged")
