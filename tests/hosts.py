@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.launching import ON_ALL_RANKS, ROOT, Ended, Started, deepspeed, until, wait
+from tests.launching import ON_ALL_RANKS, ROOT, VENV, Ended, Started, deepspeed, until, wait
 from tests.namespaces import OF_HOST, Namespaces, found
 
 PREFIX = "nowcast-hosts-"  # of the temporary folders, before the process id of their owner
@@ -133,7 +133,7 @@ class Hosts:
         """Of a user's shell on a host."""
         return {
             **os.environ,
-            "PATH": f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin",
+            "PATH": f"{self.folder}/bin:{VENV}/bin:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
             **ON_ALL_RANKS,
             "PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=5 -o ServerAliveCountMax=3",
@@ -177,29 +177,35 @@ class Hosts:
             capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
 
-    def deepspeed(self, module: str, *args: Any, options: Sequence[Any] = (), slots: int | None = None) -> list[str]:
+    def deepspeed(
+        self,
+        module: str,
+        *args: Any,
+        options: Sequence[Any] = (),
+        slots: int | None = None,
+        master_addr: str | None = None,
+    ) -> list[str]:
         """The command line of a launch on all hosts. options: the launcher's."""
-        return deepspeed(self.hostfile(slots=slots), self.addresses[0], PORT, *options, module=module, args=args)
+        master = master_addr or self.addresses[0]
+        return deepspeed(self.hostfile(slots=slots), master, PORT, *options, module=module, args=args)
 
     def start(
         self,
         module: str,
         *args: Any,
         launcher: str = "pdsh",
-        slots: int | None = None,
         env: dict[str, str] | None = None,
+        **more: Any,
     ) -> Inside:
         """The user's command on host 0: `deepspeed --hostfile ... --module module args`. env: on all hosts."""
         options = ("--launcher", launcher, "--force_multi")
-        command = self.deepspeed(module, *args, options=options, slots=slots)
+        command = self.deepspeed(module, *args, options=options, **more)
         return self.popen(0, command, cwd=self.workplace(**(env or {})), env=env)
 
-    def start_each(
-        self, module: str, *args: Any, slots: int | None = None, env: dict[str, str] | None = None
-    ) -> list[Inside]:
+    def start_each(self, module: str, *args: Any, env: dict[str, str] | None = None, **more: Any) -> list[Inside]:
         """The same without ssh: a launcher on each host."""
         ranks = range(len(self.names))
-        lines = [self.deepspeed(module, *args, options=("--no_ssh", "--node_rank", i), slots=slots) for i in ranks]
+        lines = [self.deepspeed(module, *args, options=("--no_ssh", "--node_rank", i), **more) for i in ranks]
         return [self.popen(host, line, env=env) for host, line in enumerate(lines)]
 
     def launch(self, module: str, *args: Any, timeout: float = 150, **kwargs: Any) -> Ended:
