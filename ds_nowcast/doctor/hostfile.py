@@ -52,7 +52,9 @@ def parse_hostfile(text: str, where: str) -> list[Host]:
             continue
         host = _host(line, f"{where} line {number}")
         if host.name in hosts:
-            raise UserError(f"{where} line {number} names {host.name} again; give each host one line with all its slots")
+            raise UserError(
+                f"{where} line {number} names {host.name} again; give each host one line with all its slots"
+            )
         hosts[host.name] = host
     if not hosts:
         raise UserError(f"{where} names no host; give a line such as 'worker-0 slots=4' per host")

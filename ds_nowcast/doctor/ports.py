@@ -33,9 +33,7 @@ def listen(port: int, word: str) -> Listening:
     """Takes a port, 0 for any, on all addresses, and says `word` to whoever connects. Raises UserError where it is taken."""
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
-        server = socket.create_server(
-            ("", port), family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6
-        )
+        server = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(f"port {port} is in use{_by_whom(port)}") from None

@@ -62,6 +62,7 @@ def within(limit_s: float, what: str, work: Callable[..., Any], **given: Any) ->
     }
 
     def run() -> None:
+        result: dict[str, Any]
         try:
             result = {"said": asdict(work(**given))}
         except ExpectedError as error:
