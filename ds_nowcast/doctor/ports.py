@@ -46,9 +46,15 @@ def _greet(server: socket.socket, word: bytes) -> None:
     while True:
         with suppress(OSError):
             visitor, _ = server.accept()
-            with visitor:
-                visitor.settimeout(REACH_S)
-                visitor.sendall(word)
+            threading.Thread(target=_say, args=(visitor, word), daemon=True).start()
+
+
+def _say(visitor: socket.socket, word: bytes) -> None:
+    """The visitor hangs up first: else the port would stay blocked for a while after us."""
+    with suppress(OSError), visitor:
+        visitor.settimeout(REACH_S)
+        visitor.sendall(word + b"\n")
+        visitor.recv(1)
 
 
 def _by_whom(port: int) -> str:
@@ -70,11 +76,9 @@ def reach(targets: list[dict[str, Any]]) -> Outcomes:
 def _reached(target: dict[str, Any]) -> str:
     try:
         with socket.create_connection((target["address"], target["port"]), timeout=REACH_S) as connection:
-            heard = b""
-            while part := connection.recv(1024):
-                heard += part
+            heard = connection.makefile("rb").readline(1024)
     except TimeoutError:
         return f"no answer within {REACH_S:.0f} s"
     except OSError as error:
         return error.strerror or os.strerror(error.errno or 0)
-    return "" if heard.decode(errors="replace") == target["word"] else "something else answers"
+    return "" if heard == target["word"].encode() + b"\n" else "something else answers"

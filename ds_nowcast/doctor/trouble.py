@@ -43,8 +43,8 @@ def silent(limit_s: float, first_words: str, target: Target) -> str:
     """The sentence about a host that said nothing in time."""
     said = _last_line(first_words)
     return (
-        f"no answer within {limit_s:.0f} s{f' but {said!r}' if said else ''}; is it overloaded, or does its login shell or a disk hang? try "
-        f"`{_by_hand(target)}`"
+        f"no answer within {limit_s:.0f} s{f' but {said!r}' if said else ''}; is it overloaded, or does its login shell or a disk "
+        f"hang? try `{_by_hand(target)}`"
     )
 
 
