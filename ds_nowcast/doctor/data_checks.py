@@ -68,7 +68,9 @@ def _disk(one: Seen) -> Finding:
         advice = f"{folder.free_gb:.1f} GB are free at {folder.place}; checkpoints hold some 16 bytes a parameter, two at least are kept"
         return warning(check, one, shown, advice)
     if folder.kind in _IN_MEMORY:
-        return warning(check, one, shown, f"{folder.place} lies in memory and is gone after a restart; give --run a disk")
+        return warning(
+            check, one, shown, f"{folder.place} lies in memory and is gone after a restart; give --run a disk"
+        )
     return ok(check, one, shown)
 
 

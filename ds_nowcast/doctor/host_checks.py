@@ -51,9 +51,7 @@ def check_software(job: Job, seen: Sequence[Seen]) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _equal(
-    check: str, seen: Sequence[Seen], of: Callable[[Hello], str], cure: Callable[[str], str]
-) -> list[Finding]:
+def _equal(check: str, seen: Sequence[Seen], of: Callable[[Hello], str], cure: Callable[[str], str]) -> list[Finding]:
     """of: the version in an answer; cure: what makes it that of the others."""
     answers = [of(one.hello) for one in seen if isinstance(one.hello, Hello)]
     expected = usual(version for version in answers if version) if any(answers) else ""
@@ -109,7 +107,9 @@ def _cpu(one: Seen, devices: Devices, with_gpus: bool) -> Finding:
         return failure(check, one, "CPU", f"{why} while other hosts compute on GPUs; all must have the same")
     shown = f"{slots} on {devices.cores} cores"
     if slots > devices.cores:
-        return warning(check, one, shown, f"{slots} ranks share {devices.cores} cores; write slots={devices.cores} or fewer")
+        return warning(
+            check, one, shown, f"{slots} ranks share {devices.cores} cores; write slots={devices.cores} or fewer"
+        )
     return ok(check, one, shown)
 
 

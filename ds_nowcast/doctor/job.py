@@ -19,6 +19,7 @@ class Job:
     hosts: Sequence[Host]
     hostfile: str
     local: bool  # all hosts are names of this machine: no ssh
+    launcher: str = "pdsh"  # or no_ssh, torchrun, srun: what must be there follows from it
     folder: str = field(default_factory=lambda: str(Path.cwd()))
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)  # that the launcher gives ranks

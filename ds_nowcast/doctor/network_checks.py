@@ -27,7 +27,9 @@ def _way(job: Job, one: Seen, master: str) -> Finding:
         )
         return failure(check, one, one.way.name, advice)
     if not one.way.name:
-        advice = "the address it shows to the master belongs to no interface that can be seen; set GLOO_SOCKET_IFNAME there"
+        advice = (
+            "the address it shows to the master belongs to no interface that can be seen; set GLOO_SOCKET_IFNAME there"
+        )
         return warning(check, one, "unknown", advice)
     return _settings(one, one.hello, one.way) or ok(check, one, one.way.name)
 
@@ -40,7 +42,9 @@ def _settings(one: Seen, hello: Hello, way: Way) -> Finding | None:
             advice = f"{setting}={value} names none of its interfaces ({', '.join(hello.interfaces)}); set {way.name}, or nothing"
             return failure("interface", one, way.name, advice)
         if not way.loopback and not _names_some(setting, value, [way.name]):
-            advice = f"{setting}={value} there, but {way.name} reaches the master; unless you know better, set {way.name}"
+            advice = (
+                f"{setting}={value} there, but {way.name} reaches the master; unless you know better, set {way.name}"
+            )
             return warning("interface", one, way.name, advice)
     return None
 
