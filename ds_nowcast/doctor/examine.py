@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from ds_nowcast.doctor.job import Examined, Job, Seen, Skew
 from ds_nowcast.doctor.meeting import reach_each_other, share, together
-from ds_nowcast.doctor.protocol import Clock, Devices, Digest, Folder, Hello, Listening, Way, Wrong
+from ds_nowcast.doctor.protocol import Clock, Devices, Digest, Folder, Hello, Listening, Way
 from ds_nowcast.doctor.remote import PROBE, Session, over_ssh
 from ds_nowcast.doctor.trouble import Target
 

@@ -98,8 +98,8 @@ def _cpu(one: Seen, devices: Devices, with_gpus: bool) -> Finding:
     check, slots = "devices", one.host.slots
     if devices.forced != "cpu" and devices.gpu_files:
         advice = (
-            f"it has {devices.gpu_files} GPUs that torch cannot use; does its driver fit torch's CUDA (`nvidia-smi`), is torch built for CPUs? "
-            "to train on its CPU, set DS_ACCELERATOR=cpu"
+            f"it has {devices.gpu_files} GPUs that torch cannot use; does its driver fit torch's CUDA (`nvidia-smi`), is torch built for "
+            "CPUs? to train on its CPU, set DS_ACCELERATOR=cpu"
         )
         return failure(check, one, "no GPU", advice)
     if with_gpus:
@@ -121,8 +121,8 @@ def check_clocks(job: Job, seen: Sequence[Seen]) -> list[Finding]:
             findings.append(skipped("clock", one))
         elif abs(one.skew.seconds) - one.skew.uncertainty > SKEW_S:
             advice = (
-                f"its clock is {abs(one.skew.seconds):.0f} s {'ahead' if one.skew.seconds > 0 else 'behind'}: times in logs mislead, object "
-                "stores refuse past 15 minutes; run an NTP client there (`timedatectl set-ntp true`)"
+                f"its clock is {abs(one.skew.seconds):.0f} s {'ahead' if one.skew.seconds > 0 else 'behind'}: times in logs mislead, "
+                "object stores refuse past 15 minutes; run an NTP client there (`timedatectl set-ntp true`)"
             )
             findings.append(warning("clock", one, f"{one.skew.seconds:+.1f} s", advice))
         else:

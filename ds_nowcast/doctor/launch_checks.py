@@ -92,8 +92,8 @@ def _accelerator(here: Here, examined: Examined) -> list[Finding]:
     if not here.accelerator or not others:
         return []
     advice = (
-        f"DS_ACCELERATOR={here.accelerator} is set in this shell and does not reach {others[0].host.name}; run this with --write-env, which "
-        "puts it into .deepspeed_env"
+        f"DS_ACCELERATOR={here.accelerator} is set in this shell and does not reach {others[0].host.name}; run this with --write-env, "
+        "which puts it into .deepspeed_env"
     )
     return [_found("accelerator", Level.WARNING, here.accelerator, advice)]
 

@@ -20,6 +20,32 @@ REACH_S = 5.0
 _AT_ONCE = 32
 
 
+def interfaces() -> list[str]:
+    """Names of this host's."""
+    return list(psutil.net_if_addrs())
+
+
+def addresses() -> list[str]:
+    """Of this host, without loopback; IPv4 first, in the order of the interfaces."""
+    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    found = [
+        (address.family != socket.AF_INET, address.address)
+        for name, its in psutil.net_if_addrs().items()
+        if name in up
+        for address in its
+        if address.family in (socket.AF_INET, socket.AF_INET6)
+        and not address.address.startswith(("127.", "::1", "fe80:", "169.254."))
+    ]
+    return [address for _, address in sorted(found, key=lambda pair: pair[0])]
+
+
+def meanings(name: str) -> list[str]:
+    """Addresses that a name has here."""
+    with suppress(OSError, UnicodeError):
+        return list(dict.fromkeys(str(place[4][0]) for place in socket.getaddrinfo(name, None)))
+    return []
+
+
 def way(master: str) -> Way:
     """The interface that reaches the master. Raises UserError where there is no way."""
     try:

@@ -17,9 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from data_prep.errors import UserError
+from ds_nowcast.doctor import ports
 from ds_nowcast.doctor.protocol import Clock, Devices, Digest, Folder, Hello
 
 if TYPE_CHECKING:
@@ -30,11 +29,10 @@ SOCKETS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 def hello(first: str) -> Hello:
     """Who this host is."""
-    interfaces = psutil.net_if_addrs()
     return Hello(
         socket.gethostname(), machine(), platform.python_version(),
         _version("torch"), _version("deepspeed"), f"{_version('ds-nowcast') or 'not installed'} {code_hash()[:8]}",
-        _addresses(), list(interfaces), _meanings(first),
+        ports.addresses(), ports.interfaces(), ports.meanings(first),
     )  # fmt: skip
 
 
@@ -68,26 +66,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _addresses() -> list[str]:
-    """IPv4 first, in the order of the interfaces."""
-    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
-    found = [
-        (address.family != socket.AF_INET, address.address)
-        for name, addresses in psutil.net_if_addrs().items()
-        if name in up
-        for address in addresses
-        if address.family in (socket.AF_INET, socket.AF_INET6)
-        and not address.address.startswith(("127.", "::1", "fe80:", "169.254."))
-    ]
-    return [address for _, address in sorted(found, key=lambda pair: pair[0])]
-
-
-def _meanings(name: str) -> list[str]:
-    with suppress(OSError, UnicodeError):
-        return list(dict.fromkeys(str(place[4][0]) for place in socket.getaddrinfo(name, None)))
-    return []
 
 
 def devices() -> Devices:
