@@ -15,7 +15,7 @@ from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from ds_nowcast.doctor.commands import forms
 from ds_nowcast.doctor.data_checks import check_config, check_disk, check_hostfile, check_shards, check_shared
-from ds_nowcast.doctor.env_file import env_paths, read_env_files, write_env_file
+from ds_nowcast.doctor.env_file import env_paths, is_secret, read_env_files, write_env_file
 from ds_nowcast.doctor.examine import examine
 from ds_nowcast.doctor.findings import Finding, Level, worst
 from ds_nowcast.doctor.host_checks import check_answers, check_clocks, check_devices, check_machines, check_software
@@ -96,10 +96,12 @@ def _job(args: argparse.Namespace, settings: Mapping[str, str]) -> Job:
     hosts = read_hostfile(Path(args.hostfile))
     here = str(Path.cwd())
     exported = {name: value for name, value in os.environ.items() if name.startswith(_EXPORTED)}
+    secrets = {name: value for name, value in settings.items() if is_secret(name)}
     path = f"{here}:{exported['PYTHONPATH']}" if exported.get("PYTHONPATH") else here
     return Job(
         hosts, args.hostfile, all(host.loopback for host in hosts), args.launcher, here,
-        environment={**exported, "PYTHONPATH": path, **settings},
+        environment={**exported, "PYTHONPATH": path, **{n: v for n, v in settings.items() if n not in secrets}},
+        secrets=secrets,
         ssh_port=args.ssh_port, master_addr=args.master_addr, master_port=args.master_port,
         config=args.deepspeed_config, overrides=args.set, shards=args.shards, run=args.run,
     )  # fmt: skip

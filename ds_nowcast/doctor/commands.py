@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ds_nowcast.doctor.env_file import is_secret
 from ds_nowcast.doctor.job import Examined, Job, Seen
 from ds_nowcast.doctor.launch_checks import KEEP_ALIVE, Here
 from ds_nowcast.doctor.protocol import Devices, Hello, Way
@@ -61,10 +62,17 @@ def _line(job: Job, settings: Mapping[str, str], words: Sequence[str]) -> str:
 
 def _settings(here: Here, one: Seen) -> dict[str, str]:
     """What ranks on a host need to know where no .deepspeed_env is read."""
-    forced = {"DS_ACCELERATOR": here.accelerator} if here.accelerator else {}
+    ours = {"DS_ACCELERATOR": here.accelerator, "PYTHONPATH": here.python_path}
+    shown = {name: value for name, value in here.settings.items() if not is_secret(name)}
     gpus = isinstance(one.devices, Devices) and one.devices.gpus and one.devices.forced != "cpu"
     way = {"NCCL_SOCKET_IFNAME": one.way.name} if gpus and isinstance(one.way, Way) and not one.way.loopback else {}
-    return {name: value for name, value in (way | forced | dict(here.settings)).items() if value}
+    return {name: value for name, value in (way | ours | shown).items() if value}
+
+
+def _unseen(here: Here) -> str:
+    """What is not shown and must be there."""
+    names = [name for name in here.settings if is_secret(name)]
+    return f"with {', '.join(names)}, not shown here, set on each" if names else ""
 
 
 def _deepspeed(job: Job, here: Here, examined: Examined) -> Form:
@@ -105,7 +113,7 @@ def _without_ssh(job: Job, here: Here, examined: Examined) -> list[Form]:
         ]
         program = _program(job, "deepspeed", "deepspeed.launcher.runner")
         lines.append((one.host.name, _line(job, _settings(here, one), [*program, *words])))
-    return [Form("deepspeed --no_ssh, a line on each host", lines)]
+    return [Form("deepspeed --no_ssh, a line on each host", lines, _unseen(here))]
 
 
 def _torchrun(job: Job, here: Here, examined: Examined) -> Form:
@@ -118,7 +126,7 @@ def _torchrun(job: Job, here: Here, examined: Examined) -> Form:
             "--master-addr", examined.master, "--master-port", str(job.master_port), "-m", MODULE, *training(job),
         ]  # fmt: skip
         lines.append((one.host.name, _line(job, _settings(here, one), words)))
-    return Form("torchrun, a line on each host", lines)
+    return Form("torchrun, a line on each host", lines, _unseen(here))
 
 
 def _srun(job: Job, here: Here, examined: Examined) -> list[Form]:

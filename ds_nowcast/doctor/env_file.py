@@ -11,7 +11,13 @@ from pathlib import Path
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 
+_SECRET = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|KEY$", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable's value should be seen neither in a list of processes nor on a screen."""
+    return bool(_SECRET.search(name))
 
 
 @dataclass

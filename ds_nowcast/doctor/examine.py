@@ -56,7 +56,7 @@ async def _sessions(job: Job) -> AsyncIterator[list[Session]]:
 async def _meet(job: Job, one: Seen, session: Session, starting: asyncio.Semaphore) -> None:
     async with starting:
         await session.start()
-        one.hello = await session.ask(Hello, "hello", HELLO_S, first=job.hosts[0].name)
+        one.hello = await session.ask(Hello, "hello", HELLO_S, first=job.hosts[0].name, environment=dict(job.secrets))
     began, before = time.monotonic(), time.time()
     clock = await session.ask(Clock, "clock", PORT_S)
     if isinstance(clock, Clock):

@@ -23,6 +23,7 @@ class Job:
     folder: str = field(default_factory=lambda: str(Path.cwd()))
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)  # that the launcher gives ranks
+    secrets: Mapping[str, str] = field(default_factory=dict)  # the part of it that must not be seen
     ssh_port: int | None = None
     master_addr: str | None = None
     master_port: int = 29500

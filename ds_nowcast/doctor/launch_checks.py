@@ -24,6 +24,7 @@ class Here:
     keep_alive: bool = False  # whether ssh under pdsh notices that a host is gone
     env_files: Sequence[EnvFile] = ()
     accelerator: str = ""  # DS_ACCELERATOR
+    python_path: str = ""  # PYTHONPATH
     settings: Mapping[str, str] = field(default_factory=dict)  # of the .deepspeed_env files
 
     @staticmethod
@@ -31,7 +32,8 @@ class Here:
         """As it is now."""
         appended = os.environ.get("PDSH_SSH_ARGS_APPEND", "")
         alive = "serveraliveinterval" in appended.lower() or (not job.local and _configured(job.hosts[0].name))
-        return Here(shutil.which("pdsh"), alive, env_files, os.environ.get("DS_ACCELERATOR", ""), settings)
+        ours = [os.environ.get(name, "") for name in ("DS_ACCELERATOR", "PYTHONPATH")]
+        return Here(shutil.which("pdsh"), alive, env_files, *ours, settings)
 
 
 def _configured(host: str) -> bool:
@@ -45,9 +47,10 @@ def _configured(host: str) -> bool:
 
 def check_here(job: Job, here: Here, examined: Examined) -> list[Finding]:
     """Of a launch on other hosts; one on this machine needs none of it."""
+    master = _found("master", Level.OK, f"{examined.master} port {job.master_port}")
     if job.local:
-        return [_found("launch", Level.OK, "this machine alone: no ssh, no pdsh, no .deepspeed_env needed")]
-    names = [_mixed(job)] if any(host.loopback for host in job.hosts) else []
+        return [_found("launch", Level.OK, "this machine alone: no ssh, no pdsh, no .deepspeed_env needed"), master]
+    names = [_mixed(job), master] if any(host.loopback for host in job.hosts) else [master]
     if job.launcher != "pdsh":
         return names
     return [*names, *_pdsh(here), _env_files(here), *_accelerator(here, examined)]

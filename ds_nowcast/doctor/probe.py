@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from queue import SimpleQueue
 from typing import Any, TextIO
 
 from data_prep.errors import ExpectedError
@@ -34,19 +35,18 @@ _REMOVING_S = 5.0
 
 
 def main() -> None:
-    """Answers until stdin ends, then ends the process, whatever may still hang in it."""
+    """Answers until stdin ends, which means that the doctor has gone; then ends at once, whatever may hang here."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print; stdout is for answers alone
-    try:
-        serve(sys.stdin, answers)
-    except BrokenPipeError:
-        pass
-    finally:
-        within(_REMOVING_S, "", tokens.remove)
-        os._exit(0)
+    asked: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=serve, args=(iter(asked.get, None), answers), daemon=True).start()
+    for line in sys.stdin:
+        asked.put(line)
+    within(_REMOVING_S, "", tokens.remove, ends=True)
+    os._exit(0)
 
 
-def serve(questions: TextIO, answers: TextIO) -> None:
+def serve(questions: Iterable[str], answers: TextIO) -> None:
     """One answer per line of `questions`."""
     for line in questions:
         asked = json.loads(line)

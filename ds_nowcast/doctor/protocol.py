@@ -5,7 +5,7 @@ question: {"ask": NAME, "limit_s": SECONDS, "given": {...}}     answer: MARK {"s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 MARK = "@nowcast-doctor "  # a login shell may say all sorts of things before
@@ -96,8 +96,9 @@ def said(kind: type[T], answer: Any) -> T | Wrong:
     """An answer as that kind; of a probe of another version it may be something else."""
     if isinstance(answer, dict) and isinstance(answer.get("wrong"), str):
         return Wrong(answer["wrong"])
-    words = answer.get("said") if isinstance(answer, dict) else None
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(words, dict) or set(words) != names:
+    from pydantic import TypeAdapter, ValidationError  # late: a probe does without
+
+    try:
+        return TypeAdapter(kind).validate_python(answer["said"])
+    except (ValidationError, LookupError, TypeError):
         return Wrong("its probe answers in another way: this package has another version there; install the same one")
-    return kind(**words)

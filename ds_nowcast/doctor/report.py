@@ -15,7 +15,7 @@ from ds_nowcast.doctor.findings import Finding, Level
 
 _STYLES = {Level.SKIPPED: "dim", Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
 _WORDS = {Level.SKIPPED: "", Level.OK: "", Level.WARNING: "warn ", Level.FAILURE: "FAIL "}
-_COLUMN = 16  # what a host's column needs to be read
+_COLUMN = 17  # what a host's column needs to be read
 _MOST_COLUMNS = 6
 _NAMED = 4  # hosts that are named for the same advice
 
@@ -37,12 +37,17 @@ def table_of(findings: Sequence[Finding], hosts: Sequence[str], width: int, *, e
         usual = Counter(well).most_common(1)[0][0] if well else "-"
         more = ", ".join(f"{number} {text}" for text, number in others.most_common())
         state = max(finding.level for finding in found)
-        table.add_row(check, f"{len(well)} of {len(hosts)}", usual, Text(more, _STYLES[state]))
+        table.add_row(check, f"{len(well)} of {len(hosts)}", Text(usual), Text(more, _STYLES[state]))
     return table
 
 
 def _cell(finding: Finding) -> Text:
-    return Text(f"{_WORDS[finding.level]}{finding.shown}", _STYLES[finding.level])
+    return Text(f"{_WORDS[finding.level]}{_plain(finding.shown)}", _STYLES[finding.level])
+
+
+def _plain(text: str) -> str:
+    """Without what would steer a terminal: some of it was said by other machines."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def advice(findings: Sequence[Finding]) -> list[tuple[Level, str]]:
@@ -55,7 +60,7 @@ def advice(findings: Sequence[Finding]) -> list[tuple[Level, str]]:
     for (level, check, text), names in sorted(hosts.items(), key=lambda item: -item[0][0]):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         on = f" on {', '.join(names[:_NAMED])}{more}" if names[0] else ""
-        lines.append((level, f"{_WORDS[level]}{check}{on}: {text}"))
+        lines.append((level, _plain(f"{_WORDS[level]}{check}{on}: {text}")))
     return lines
 
 

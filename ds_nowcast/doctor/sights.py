@@ -11,7 +11,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 SOCKETS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
-def hello(first: str) -> Hello:
-    """Who this host is."""
+def hello(first: str, environment: Mapping[str, str]) -> Hello:
+    """Who this host is. environment: what must not stand in a command line."""
+    os.environ.update(environment)
     return Hello(
         socket.gethostname(), machine(), platform.python_version(),
         _version("torch"), _version("deepspeed"), f"{_version('ds-nowcast') or 'not installed'} {code_hash()[:8]}",

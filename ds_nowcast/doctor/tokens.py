@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Lock
 
 from data_prep.errors import UserError
 from ds_nowcast.doctor.protocol import Outcomes
@@ -14,11 +15,19 @@ from ds_nowcast.doctor.protocol import Outcomes
 PREFIX = ".nowcast-doctor-"
 _SEEN_WITHIN_S = 10.0  # network disks show a new file to other hosts with some delay
 _left: list[Path] = []
+_lock, _ended = Lock(), Event()
 
 
 def leave(place: str, name: str) -> Outcomes:
     """Writes a file and locks it, as a training does with its run folder. Raises UserError."""
-    path = Path(place) / name
+    with _lock:
+        if not _ended.is_set():
+            _leave(Path(place) / name)
+    return Outcomes([""])
+
+
+def _leave(path: Path) -> None:
+    place = path.parent
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {place}")
     _left.append(path)
@@ -33,7 +42,6 @@ def leave(place: str, name: str) -> Outcomes:
         raise UserError(f"files in {place} cannot be locked ({error.strerror})") from None
     finally:
         os.close(handle)
-    return Outcomes([""])
 
 
 def see(place: str, names: list[str]) -> Outcomes:
@@ -52,9 +60,12 @@ def _is_seen(path: Path) -> bool:
     return False
 
 
-def remove() -> Outcomes:
-    """Removes what was left here."""
-    while _left:
-        with suppress(OSError):
-            _left.pop().unlink(missing_ok=True)
+def remove(*, ends: bool = False) -> Outcomes:
+    """Removes what was left here. ends: nothing is left any more, whatever is under way."""
+    with _lock:
+        if ends:
+            _ended.set()
+        while _left:
+            with suppress(OSError):
+                _left.pop().unlink(missing_ok=True)
     return Outcomes([])
