@@ -51,13 +51,17 @@ def read_env_files(paths: Sequence[Path]) -> list[EnvFile]:
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """Reads it as the launcher would, if it could. Raises UserError."""
+    """Reads one. Raises UserError."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        return parse_env(path.read_text("utf-8"), path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); mend or remove it") from None
+
+
+def parse_env(text: str, path: Path) -> EnvFile:
+    """What the launcher would make of it, if it could."""
     found = EnvFile(path)
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         name, equals, value = (part.strip() for part in line.partition("="))
         if not line.strip() or line.lstrip().startswith("#"):
             found.idle.append(number)

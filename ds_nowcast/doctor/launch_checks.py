@@ -32,8 +32,8 @@ class Here:
         """As it is now."""
         appended = os.environ.get("PDSH_SSH_ARGS_APPEND", "")
         alive = "serveraliveinterval" in appended.lower() or (not job.local and _configured(job.hosts[0].name))
-        ours = [os.environ.get(name, "") for name in ("DS_ACCELERATOR", "PYTHONPATH")]
-        return Here(shutil.which("pdsh"), alive, env_files, *ours, settings)
+        accelerator, path = (os.environ.get(name, "") for name in ("DS_ACCELERATOR", "PYTHONPATH"))
+        return Here(shutil.which("pdsh"), alive, env_files, accelerator, path, settings)
 
 
 def _configured(host: str) -> bool:
