@@ -22,10 +22,11 @@ from ds_nowcast.launch.beats import Failure, State
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host, launched, publish
 from ds_nowcast.launch.rank_log import RankLog
-from ds_nowcast.launch.watchdog import Watchdog
+from ds_nowcast.launch.watchdog import Watchdog, within
 from ds_nowcast.ranks import leave
 
 _WAITING_S = 90.0  # for the watchdog to end us; it takes a third of that
+_TELLING_S = 5.0  # for what is written about an end, on a disk that may be as lost as the other hosts
 
 
 def parser(prog: str, about: str, example: str) -> argparse.ArgumentParser:
@@ -86,7 +87,7 @@ class Launch:
         why = explained(error)
         if why.traced:
             traceback.print_exception(error)
-        self.log.note("".join(traceback.format_exception(error)))
+        within(_TELLING_S, self.log.note, "".join(traceback.format_exception(error)))
         self.watchdog.say(
             why.state, why.reason, why.exit_code, culprit=why.culprit, expected=isinstance(error, ExpectedError)
         )
@@ -95,6 +96,10 @@ class Launch:
 
     def _end(self, failure: Failure, told: bool) -> NoReturn:
         """Ends this process for a failure of the launch. told: rank 0 knows, and speaks for all."""
+        within(_TELLING_S, self._tell, failure, told)
+        os._exit(failure.exit_code or PEER_LOST)
+
+    def _tell(self, failure: Failure, told: bool) -> None:
         assert self.me is not None and self.log is not None
         first = self.me.rank == 0
         if first or not told:
@@ -105,7 +110,6 @@ class Launch:
         self.log.note_stacks()
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        os._exit(failure.exit_code or PEER_LOST)
 
     def leave(self) -> None:
         """All is done here."""

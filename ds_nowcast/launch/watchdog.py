@@ -92,7 +92,7 @@ class Watchdog:
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        _within(_HEARD_S, self._post)
+        within(_HEARD_S, self._post)
         others = self._me.rank == 0
         while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
@@ -146,7 +146,7 @@ class Watchdog:
                 self._over.set()
                 told = self._me.rank == 0 or self._verdict is not None
                 if told:
-                    _within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
+                    within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
                 self._end(failure, told)
                 self._ended.set()
 
@@ -207,7 +207,7 @@ def _has_left(beat: Beat | None) -> bool:
     return beat is not None and beat.state is State.LEFT
 
 
-def _within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
+def within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
     """Does what may hang, where a link is down, or fail; waits for it no longer than that."""
 
     def quietly() -> None:
