@@ -1,12 +1,17 @@
-"""What all tests share: where real radar files lie."""
+"""What all tests share: where real radar files lie, and several hosts."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.hosts import Hosts
+from tests.namespaces import missing
 
 settings.register_profile("busy machine", deadline=None)  # a time limit would test the machine
 settings.load_profile("busy machine")
@@ -22,3 +27,29 @@ def radar_data() -> Path:
     if os.environ.get("NOWCAST_REQUIRE_DATA") == "1":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def make_hosts() -> Iterator[Callable[..., Hosts]]:
+    """Makes hosts, see `tests.hosts.Hosts`; skips where that cannot be, fails if NOWCAST_REQUIRE_HOSTS=1."""
+    if lacking := missing():
+        message = f"no hosts can be made here: {'; '.join(lacking)}"
+        if os.environ.get("NOWCAST_REQUIRE_HOSTS") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with ExitStack() as stack:
+        yield lambda number, **options: stack.enter_context(Hosts(number, **options))
+
+
+@pytest.fixture
+def two_hosts(make_hosts: Callable[..., Hosts]) -> Iterator[Hosts]:
+    """With one slot each."""
+    with make_hosts(2) as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def four_hosts(make_hosts: Callable[..., Hosts]) -> Iterator[Hosts]:
+    """With four slots each."""
+    with make_hosts(4, slots=4) as hosts:
+        yield hosts

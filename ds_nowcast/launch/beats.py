@@ -88,7 +88,8 @@ def judge(heard: Sequence[Heard], now: float, patience: float) -> Failure | None
         agreed = first == 0 or not beat.expected or now - heard[first].in_state > AGREE_S
         return _as_told(heard, beat, first) if agreed else None
     suspicious = any(h.beat and h.beat.state in (State.STOPPING, State.CUT) for h in heard)
-    return _lost(heard, now, min(patience, SUSPICIOUS_S) if suspicious else patience) or _cut(heard, now)
+    limits = (min(patience, SUSPICIOUS_S), PATIENCE_S) if suspicious else (patience, START_LIMIT_S)
+    return _lost(heard, now, *limits) or _cut(heard, now)
 
 
 def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
@@ -97,9 +98,9 @@ def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
     return Failure(culprit, known.host if known else "an unknown host", beat.reason, beat.exit_code)
 
 
-def _lost(heard: Sequence[Heard], now: float, patience: float) -> Failure | None:
+def _lost(heard: Sequence[Heard], now: float, patience: float, start_limit: float) -> Failure | None:
     """Of the ranks that have been silent for too long the one that has been for longest."""
-    lost = [rank for rank, h in enumerate(heard) if now - h.changed > _allowed_s(h, patience)]
+    lost = [rank for rank, h in enumerate(heard) if now - h.changed > _allowed_s(h, patience, start_limit)]
     if not lost:
         return None
     rank = min(lost, key=lambda r: heard[r].changed)
@@ -107,10 +108,10 @@ def _lost(heard: Sequence[Heard], now: float, patience: float) -> Failure | None
     return silence(rank, beat.host, silent) if beat else not_come(rank, silent)
 
 
-def _allowed_s(heard: Heard, patience: float) -> float:
+def _allowed_s(heard: Heard, patience: float, start_limit: float) -> float:
     """How long a rank may be silent."""
     if heard.beat is None:
-        return START_LIMIT_S
+        return start_limit
     return math.inf if heard.beat.state is State.LEFT else patience
 
 

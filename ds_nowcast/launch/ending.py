@@ -20,7 +20,7 @@ from data_prep.errors import ExpectedError
 from ds_nowcast.errors import PEER_LOST
 from ds_nowcast.launch.beats import Failure, State
 from ds_nowcast.launch.board import Board
-from ds_nowcast.launch.environment import Launched, host, launched
+from ds_nowcast.launch.environment import Launched, host, launched, publish
 from ds_nowcast.launch.rank_log import RankLog
 from ds_nowcast.launch.watchdog import Watchdog
 from ds_nowcast.ranks import leave
@@ -187,6 +187,7 @@ def ends_as_a_rank(run: Callable[[Launch], int]) -> int:
     """
     try:
         me = launched()
+        publish(me)
     except ExpectedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

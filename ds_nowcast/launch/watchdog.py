@@ -27,6 +27,7 @@ from ds_nowcast.launch.launcher import Launcher
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
+_COMING_S = 20.0  # the same for ranks that are still starting: without rank 0 they would wait for it
 
 
 class Signals:
@@ -91,7 +92,7 @@ class Watchdog:
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        _hardly_waiting(self._post)
+        _within(_HEARD_S, self._post)
         others = self._me.rank == 0
         while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
@@ -145,7 +146,7 @@ class Watchdog:
                 self._over.set()
                 told = self._me.rank == 0 or self._verdict is not None
                 if told:
-                    _hardly_waiting(self._announce, failure)
+                    _within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
                 self._end(failure, told)
                 self._ended.set()
 
@@ -192,17 +193,22 @@ class Watchdog:
             return self._post()
         self._board.announce(failure)
         now, alive_s = self._now(), min(_HEARD_S, self._patience_s)
-        others = [rank for rank in range(1, self._me.world) if now - self._heard[rank].changed <= alive_s]
-        deadline = time.monotonic() + _HEARD_S
-        while time.monotonic() < deadline:
+        others = [r for r, h in enumerate(self._heard) if r > 0 and (h.beat is None or now - h.changed <= alive_s)]
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < _COMING_S:
             beats = self._board.beats()
-            if all((beat := beats[rank]) is None or beat.state is State.LEFT for rank in others):
+            waiting = [beats[rank] for rank in others if not _has_left(beats[rank])]
+            if not waiting or (waited > _HEARD_S and (failure.exit_code == PEER_LOST or None not in waiting)):
                 return
             time.sleep(_EVERY_S / 5)
 
 
-def _hardly_waiting(work: Callable[..., None], *arguments: Any) -> None:
-    """Does what may hang, where a link is down, or fail; waits for it a few seconds."""
+def _has_left(beat: Beat | None) -> bool:
+    return beat is not None and beat.state is State.LEFT
+
+
+def _within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
+    """Does what may hang, where a link is down, or fail; waits for it no longer than that."""
 
     def quietly() -> None:
         with suppress(DistError):
@@ -210,7 +216,7 @@ def _hardly_waiting(work: Callable[..., None], *arguments: Any) -> None:
 
     thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
-    thread.join(_HEARD_S)
+    thread.join(seconds)
 
 
 def _updated(before: Heard, beat: Beat | None, now: float) -> Heard:
