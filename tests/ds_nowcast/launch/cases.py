@@ -91,6 +91,14 @@ def cut(launch: Launch, folder: Path) -> None:
     wait_for(folder / "never")
 
 
+def fail_early(launch: Launch, folder: Path) -> None:
+    """Rank 0 finds something wrong before the others have come."""
+    tell(launch, folder, "met")
+    if rank_of(launch) == 0:
+        raise UserError("give a folder")
+    wait_for(folder / "never")
+
+
 def never_begin(launch: Launch, folder: Path) -> None:
     """Runs where the ranks could meet."""
     tell(launch, folder, "met")

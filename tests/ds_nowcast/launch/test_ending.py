@@ -16,7 +16,7 @@ from ds_nowcast.errors import PEER_LOST, STOPPED, DivergedError, PeerLostError, 
 from ds_nowcast.launch.beats import Failure, State
 from ds_nowcast.launch.ending import Launch, Why, ends_as_a_rank, explained, parser
 from ds_nowcast.launch.environment import host
-from tests.ds_nowcast.launch.conftest import StartRanks
+from tests.ds_nowcast.launch.conftest import StartRanks, until
 
 GLOO = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:4242"
 MEMORY = "; lower train_micro_batch_size_per_gpu (accumulation makes up for it), or raise zero_optimization.stage"
@@ -145,6 +145,14 @@ def test_one_line_for_all_ranks_and_one_exit_code(
     if log is not None and "unforeseen" in raises:
         assert "in raise_it\n" in log.read_text(), "the rank's traceback"
         assert log.read_text().count("ZeroDivisionError: division by zero\n") == 3, "shown, noted, and told"
+
+
+def test_a_rank_that_comes_behind_a_failure_still_hears_of_it(start_ranks: StartRanks) -> None:
+    launch = start_ranks("fail_early", world=2, LATE="1")
+    until((launch.folder / "met.0").exists, "rank 0 to fail")
+    launch.go_on("come")
+    assert launch.codes == [2, 2]
+    assert launch.told == ["error: give a folder"]
 
 
 def test_what_nobody_foresaw_on_rank_0_has_its_traceback_on_the_screen(start_ranks: StartRanks) -> None:
