@@ -135,7 +135,8 @@ def _speak(failure: Failure, log: RankLog) -> None:
     if failure.exit_code == INTERRUPTED:
         log.say("interrupted")
     elif failure.exit_code == 2 and failure.rank == 0:
-        log.say(f"error: {failure.reason}" if failure.reason else "")
+        if failure.reason:  # argparse has told its own
+            log.say(f"error: {failure.reason}")
     else:
         if log.path is not None:
             log.say(f"each rank's log: {log.path.parent}")

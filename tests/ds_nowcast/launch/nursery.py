@@ -86,14 +86,17 @@ def rank(number: int, asked: dict[str, Any], folder: Path) -> NoReturn:
     """One rank of a launch: its case, with shorter times."""
     os.environ.update(
         RANK=str(number), WORLD_SIZE=str(asked["world"]), LOCAL_RANK=str(number), LOCAL_SIZE=str(asked["world"]),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(asked["port"]), DS_ACCELERATOR="cpu", TMPDIR=str(folder), **asked["env"],
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(asked["port"]), DS_ACCELERATOR="cpu", TMPDIR=str(folder),
     )  # fmt: skip
+    os.environ.update(asked["env"])
     tempfile.tempdir = None
     if "OWN_FILES" in os.environ:  # of what the launcher leads each rank's output into
         print_to(folder / f"stdout.{number}")
     watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 1.0
     beats.SUSPICIOUS_S = watchdog.SUSPICIOUS_S = cases.SUSPICIOUS_S
     beats.AGREE_S = watchdog.AGREE_S = cases.AGREE_S
+    if os.environ.get("LATE") == str(number):
+        cases.wait_for(folder / "come")
     case = getattr(cases, asked["case"])
     code = ending.ends_as_a_rank(lambda launch: int(case(launch, folder) or 0))
     sys.stdout.flush()
