@@ -6,6 +6,7 @@ Each rank posts a beat every second. Rank 0 listens to all of them and judges; t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -98,18 +99,20 @@ def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
 
 
 def _lost(heard: Sequence[Heard], now: float, patience: float, start_limit: float) -> Failure | None:
-    """The rank that has been silent the longest of those that have been for too long."""
-    silent = {rank: now - h.changed for rank, h in enumerate(heard) if not _is_excused(h)}
-    lost = [rank for rank, seconds in silent.items() if seconds > (patience if heard[rank].beat else start_limit)]
+    """Of the ranks that have been silent for too long the one that has been for longest."""
+    lost = [rank for rank, h in enumerate(heard) if now - h.changed > _allowed_s(h, patience, start_limit)]
     if not lost:
         return None
-    rank = max(lost, key=lambda rank: silent[rank])
-    beat = heard[rank].beat
-    return silence(rank, beat.host, silent[rank]) if beat else not_come(rank, silent[rank])
+    rank = min(lost, key=lambda r: heard[r].changed)
+    beat, silent = heard[rank].beat, now - heard[rank].changed
+    return silence(rank, beat.host, silent) if beat else not_come(rank, silent)
 
 
-def _is_excused(heard: Heard) -> bool:
-    return heard.beat is not None and heard.beat.state is State.LEFT
+def _allowed_s(heard: Heard, patience: float, start_limit: float) -> float:
+    """How long a rank may be silent."""
+    if heard.beat is None:
+        return start_limit
+    return math.inf if heard.beat.state is State.LEFT else patience
 
 
 def _cut(heard: Sequence[Heard], now: float) -> Failure | None:
