@@ -56,9 +56,9 @@ def by_stage(make_hosts: Callable[..., Hosts], demo_shards: Path, tmp_path_facto
         }  # fmt: skip
         (folder / f"{hosts}.json").write_text(json.dumps(trainings))
     case = "tests.ds_nowcast.trainings_case"
-    ended = [launch(case, folder / "one.json")]
+    ended = [launch(case, folder / "one.json", timeout=300)]
     with make_hosts(2) as two:
-        ended.append(two.launch(case, folder / "two.json"))
+        ended.append(two.launch(case, folder / "two.json", timeout=300))
     for end in ended:
         assert end.code == 0, end.output[-3000:]
     return folder
@@ -88,7 +88,7 @@ def test_the_users_command_trains_on_the_hosts_that_the_hostfile_names(
     assert ended.code == 0, ended.output[-3000:]
     assert (tmp_path / "run/model.safetensors").is_file()
     assert not two_hosts.processes()
-    assert seconds < 120, "it takes 20 s where nothing else runs"
+    assert seconds < 140, "it takes 20 s where nothing else runs"
 
 
 def test_sixteen_ranks_on_four_hosts_see_each_sample_and_score_each_window_once(
