@@ -36,7 +36,8 @@ async def _examine(job: Job) -> Examined:
             await share(there)
         elif seen[0].answers:
             seen[0].port = await sessions[0].ask(Listening, "listen", PORT_S, port=job.master_port, word="")
-    return Examined(seen, master)
+    lost = [Seen(one.host, hello=session.broken) if session.broken else one for one, session in pairs]
+    return Examined(lost, master)
 
 
 @asynccontextmanager

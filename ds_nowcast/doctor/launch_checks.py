@@ -13,6 +13,7 @@ from ds_nowcast.doctor.findings import Finding, Level
 from ds_nowcast.doctor.job import Examined, Job
 from ds_nowcast.doctor.protocol import Devices, Way
 
+ALONE = "--no_ssh_check --master_addr 127.0.0.1"  # else DeepSpeed asks for ssh to this machine
 KEEP_ALIVE = "export PDSH_SSH_ARGS_APPEND='-o ServerAliveInterval=5 -o ServerAliveCountMax=3'"
 
 
@@ -49,7 +50,7 @@ def check_here(job: Job, here: Here, examined: Examined) -> list[Finding]:
     """Of a launch on other hosts; one on this machine needs none of it."""
     master = _found("master", Level.OK, f"{examined.master} port {job.master_port}")
     if job.local:
-        return [_found("launch", Level.OK, "this machine alone: no ssh, no pdsh, no .deepspeed_env needed"), master]
+        return [_found("launch", Level.OK, f"this machine alone: without ssh, with {ALONE}"), master]
     names = [_mixed(job), master] if any(host.loopback for host in job.hosts) else [master]
     if job.launcher != "pdsh":
         return names

@@ -72,6 +72,9 @@ async def share(pairs: Sequence[Pair]) -> None:
     if first.shared == "":
         theirs = {f"{name}.{number}": one for number, (one, _) in enumerate(others, 1) if one.shared == ""}
         await together([see(first, of_first, theirs), *(see(*pair, {f"{name}.0": first}) for pair in others)])
+    else:
+        for one, _ in others:
+            one.shared = None  # the first host's trouble comes first
     for blamed, problem in problems:
         blamed.shared = blamed.shared or problem
     await together(_removed(session) for _, session in pairs)

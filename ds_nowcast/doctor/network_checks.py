@@ -22,7 +22,7 @@ def _way(job: Job, one: Seen, master: str) -> Finding:
         return failure(check, one, "none", f"{one.way.reason}; give --master_addr an address that all hosts reach")
     if one.way.loopback and len(job.hosts) > 1 and not job.local:
         advice = (
-            f"the master address {master} is {one.way.address} there, where other hosts cannot reach it; give --master_addr its address in "
+            f"the master address {master} means its loopback there, where other hosts cannot reach it; give --master_addr its address in "
             f"the network ({', '.join(one.hello.addresses) or 'it has none'}), or mend its /etc/hosts"
         )
         return failure(check, one, one.way.name, advice)
