@@ -172,7 +172,7 @@ LAUNCHERS: dict[str, tuple[int, int, str]] = {  # signal, host, what its command
     "deepspeed killed": (signal.SIGKILL, 0, "bin/deepspeed"),
     "deepspeed terminated": (signal.SIGTERM, 0, "bin/deepspeed"),
     "pdsh killed": (signal.SIGKILL, 0, "pdsh -S"),
-    "a host's launcher killed": (signal.SIGKILL, 1, "-m deepspeed.launcher.launch"),
+    "the launcher of a host killed": (signal.SIGKILL, 1, "-m deepspeed.launcher.launch"),
 }
 
 
@@ -181,16 +181,17 @@ def test_no_orphan_is_left_where_a_launcher_goes(name: str, faults: Faults) -> N
     number, host, command = LAUNCHERS[name]
     _, process = faults.start(name)
     ended = faults.end(name, process, lambda: faults.hosts.kill(number, host, containing=command))
-    assert ended.code != 0
+    assert ended.code != 0 or name == "pdsh killed", "DeepSpeed's launcher takes a pdsh that was killed for one that is done"
 
 
 @pytest.mark.parametrize(("seconds", "saved"), [("12", True), ("45", False)])
 def test_deepspeed_s_launcher_leaves_30_seconds_to_save(seconds: str, saved: bool, faults: Faults) -> None:
-    name = f"a host's launcher terminated in a save of {seconds} s"
+    name = f"the launcher of a host terminated in a save of {seconds} s"
     run, process = faults.start(name, FAULT="3:save:10", FAULT_S=seconds)
     faults.wait_for(process, (run / "saving").exists)
-    terminate = ["-m deepspeed.launcher.launch"]
-    ended = faults.end(name, process, lambda: faults.hosts.kill(signal.SIGTERM, 1, containing=terminate[0]))
+    ended = faults.end(
+        name, process, lambda: faults.hosts.kill(signal.SIGTERM, 1, containing="-m deepspeed.launcher.launch")
+    )
     assert ended.code != 0
     assert (run / "checkpoints/latest").read_text() == ("step_00000010" if saved else "step_00000005")
     if not saved:
