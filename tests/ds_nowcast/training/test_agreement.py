@@ -19,7 +19,14 @@ from ds_nowcast.ranks import Ranks
 from ds_nowcast.training import agreement
 from ds_nowcast.training.agreement import check_alike, check_shared
 
-HERE = threading.local()  # of a rank's thread: the host it runs on
+
+class Host(threading.local):
+    """Which one a rank's thread runs on."""
+
+    name = ""
+
+
+HERE = Host()
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ def test_a_host_that_others_see_and_that_does_not_see_them_is_refused(
 ) -> None:
     disks |= dict.fromkeys(HOSTS, disk(tmp_path, "network"))
     exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path: HERE.name == "n1" and exists(path))
+    monkeypatch.setattr(Path, "exists", lambda path: HERE.name != "n2" and exists(path))
     errors = on_all(lambda ranks: check_shared(RUN, ranks), HOSTS)
     check_same(errors, 2, f"the run folder {RUN} is not shared: n2 does not see in {RUN} what n1 wrote")
 
