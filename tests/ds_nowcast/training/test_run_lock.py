@@ -55,7 +55,7 @@ def test_a_second_launch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     first.lock()  # it has it
     for lock in (second.lock, second.lock_if_there):
         with pytest.raises(
-            UserError, match="another launch is training in .*; wait for its end, or give another --run"
+            UserError, match=r"another launch is training in .*; wait for its end, or give another --run"
         ):
             lock()
 
