@@ -181,7 +181,9 @@ def test_no_orphan_is_left_where_a_launcher_goes(name: str, faults: Faults) -> N
     number, host, command = LAUNCHERS[name]
     _, process = faults.start(name)
     ended = faults.end(name, process, lambda: faults.hosts.kill(number, host, containing=command))
-    assert ended.code != 0 or name == "pdsh killed", "DeepSpeed's launcher takes a pdsh that was killed for one that is done"
+    assert ended.code != 0 or name == "pdsh killed", (
+        "DeepSpeed's launcher takes a pdsh that was killed for one that is done"
+    )
 
 
 @pytest.mark.parametrize(("seconds", "saved"), [("12", True), ("45", False)])

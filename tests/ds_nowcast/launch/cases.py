@@ -150,6 +150,8 @@ def record(launch: Launch, folder: Path) -> None:
     launch.patience(PATIENCE_S)
 
     def note(failure: Failure, first: bool) -> bool:
+        if "HANGS" in os.environ:
+            time.sleep(3600)
         path = folder / f"recorded.{rank_of(launch)}"
         path.write_text(json.dumps([failure.rank, failure.exit_code, first]))
         return rank_of(launch) == 2

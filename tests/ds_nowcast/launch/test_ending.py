@@ -178,6 +178,16 @@ def test_rank_0_records_a_failure_and_without_it_whoever_finds_it_first_speaks(s
     assert without.screen.count("FAILED rank 0") == 1, "the record shows that rank 2 told it"
 
 
+def test_a_disk_that_hangs_where_a_failure_is_recorded_keeps_no_rank_and_hides_nothing(start_ranks: StartRanks) -> None:
+    launches = [start_ranks("record", world=3, HANGS="yes") for _ in range(2)]
+    for killed, launch in enumerate(launches):
+        launch.until_all("working")
+        launch.kill(killed, signal.SIGKILL)
+    for killed, launch in enumerate(launches):
+        assert launch.codes == [-signal.SIGKILL if rank == killed else PEER_LOST for rank in range(3)]
+        assert launch.screen.count(f"FAILED rank {killed}") == launch.screen.count("FAILED") == 1
+
+
 def test_with_no_record_and_without_rank_0_one_rank_of_each_host_speaks(start_ranks: StartRanks) -> None:
     here, everywhere = start_ranks("work", world=3), start_ranks("work", world=3, LOCAL_RANK="0", LOCAL_SIZE="1")
     for launch in (here, everywhere):
