@@ -17,7 +17,7 @@ case $host in
   menu) echo "Welcome to the menu"; exit 0 ;;
   silent) echo "Password:"; sleep 1000 ;;
   elsewhere) command=${command/cd /cd /nowhere} ;;
-  bare) command=${command/env PYTHONPATH=/env -u PYTHONPATH WAS=} command=${command/-u -m/-S -m} ;;
+  bare) command=${command/PYTHONPATH=/WAS=} command=${command/exec env/exec env -u PYTHONPATH} command=${command/-u -m/-S -m} ;;
   snake) command=${command/bin\/python/bin\/no-python} ;;
   chatty) printf '@nowcast-doctor rubbish\nLast login: today' ;;
   older) command=${command/PYTHONPATH=/PYTHONPATH=$OLDER:} ;;
