@@ -13,8 +13,9 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, Store
 
 from data_prep.errors import ExpectedError, UserError
-from ds_nowcast.launch.environment import host, launched
+from ds_nowcast.launch.environment import Launched, host, launched
 from ds_nowcast.launch.interfaces import interface_to
+from ds_nowcast.launch.slurm import cores_of, gpu_of
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ class Ranks:
     @property
     def threads(self) -> int:
         """Cores that fall to this rank on its host."""
+        me = launched()
+        if me is not None and me.launcher == "srun":
+            return cores_of(self.local_world)
         return max(1, len(os.sched_getaffinity(0)) // self.local_world)
 
     def sum(self, numbers: Sequence[float]) -> list[float]:
@@ -98,7 +102,7 @@ def join(store: Store | None = None, *, always: bool = False) -> Ranks:
     launcher; DeepSpeed needs one. Raises UserError where this host has fewer GPUs than ranks, or cannot be reached.
     """
     me = launched()
-    device = device_of(me.local_rank if me else 0)
+    device = device_of(me.local_rank if me else 0, me)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if me:
         if me.local_world < me.world:
@@ -111,13 +115,20 @@ def join(store: Store | None = None, *, always: bool = False) -> Ranks:
     return Ranks(0, 1, 0, 1, device)
 
 
-def device_of(local_rank: int) -> torch.device:
-    """The GPU of a local rank, or the CPU where there is none or DS_ACCELERATOR says so. Raises UserError."""
+def device_of(local_rank: int, me: Launched | None = None) -> torch.device:
+    """The GPU of a local rank, or the CPU where there is none or DS_ACCELERATOR says so. Raises UserError.
+
+    me: under srun says, and tells DeepSpeed, which GPU that is: tasks may see a part of them each.
+    """
     if os.environ.get("DS_ACCELERATOR") == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
+    if me is not None and me.launcher == "srun":
+        local_rank = gpu_of(me.local_rank, me.local_world, torch.cuda.device_count())
+        os.environ["LOCAL_RANK"] = str(local_rank)  # which DeepSpeed takes for the number of the device
     if local_rank >= torch.cuda.device_count():
         raise UserError(
-            f"{host()} has {torch.cuda.device_count()} GPUs and was given more ranks than that; give it as many slots in the hostfile"
+            f"{host()} has {torch.cuda.device_count()} GPUs and was given more ranks than that; give it as many slots in the hostfile, "
+            "or srun as many --ntasks-per-node"
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.launching import ROOT, Ended, Started, deepspeed, until, wait
+from tests.launching import ON_ALL_RANKS, ROOT, Ended, Started, deepspeed, until, wait
 from tests.namespaces import OF_HOST, Namespaces, found
 
 PREFIX = "nowcast-hosts-"  # of the temporary folders, before the process id of their owner
@@ -61,7 +61,7 @@ class Inside(Started):
 
 
 class Hosts:
-    """Hosts n1, n2, ... at 10.77.0.1, 10.77.0.2, ... on one network."""
+    """Hosts n1, n2, ... at 10.77.0.1, 10.77.0.2, ... on one network; this machine's cores are shared out to them."""
 
     def __init__(self, number: int, *, slots: int = 1) -> None:
         """slots: ranks a host, unless a launch says otherwise. Must be made in a thread that lasts, such as the main one."""
@@ -74,8 +74,9 @@ class Hosts:
         atexit.register(self.close)
         self._switch.ip("link add br0 type bridge", "link set br0 up")
         self._make_ssh()
+        cores = sorted(os.sched_getaffinity(0))
         for host in range(number):
-            self._hosts.append(Namespaces(*OF_HOST))
+            self._hosts.append(Namespaces(*OF_HOST, cores=cores[host::number] or [cores[host % len(cores)]]))
             self._boot(host)
         until(lambda: all((self.folder / f"{name}.pid").exists() for name in self.names), 20, "an sshd on each host")
         self._own = {process.pid for host in self._hosts for process in host.processes()}
@@ -134,7 +135,7 @@ class Hosts:
             **os.environ,
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
-            "DS_ACCELERATOR": "cpu",
+            **ON_ALL_RANKS,
             "PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=5 -o ServerAliveCountMax=3",
             **more,
         }
@@ -149,7 +150,7 @@ class Hosts:
     def workplace(self, **env: str) -> Path:
         """A folder to launch from; DeepSpeed takes the variables to all hosts."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        lines = [f"{name}={value}\n" for name, value in {"DS_ACCELERATOR": "cpu", **env}.items()]
+        lines = [f"{name}={value}\n" for name, value in {**ON_ALL_RANKS, **env}.items()]
         (folder / ".deepspeed_env").write_text("".join(lines))
         return folder
 

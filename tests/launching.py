@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
+PREFIX = Path(sys.prefix).resolve()  # where the `deepspeed` script's python is, too, if .venv is a link
+# DeepSpeed builds an extension at its first start, and again wherever another environment's paths were built in
+EXTENSIONS = Path.home() / ".cache/torch_extensions" / f"nowcast-{hashlib.sha256(bytes(PREFIX)).hexdigest()[:8]}"
+ON_ALL_RANKS = {"DS_ACCELERATOR": "cpu", "TORCH_EXTENSIONS_DIR": str(EXTENSIONS)}
 T = TypeVar("T")
 
 
@@ -71,7 +76,7 @@ class Started(subprocess.Popen[str]):
 
 def deepspeed(hostfile: Path, address: str, port: int, *options: Any, module: str, args: Sequence[Any]) -> list[str]:
     """The user's command. options: further ones of the launcher."""
-    command = [Path(sys.executable).parent / "deepspeed", "--hostfile", hostfile, *options]
+    command = [PREFIX / "bin/deepspeed", "--hostfile", hostfile, *options]
     return [
         str(word) for word in (*command, "--master_addr", address, "--master_port", port, "--module", module, *args)
     ]
@@ -85,7 +90,7 @@ def start(
     os.write(handle, f"localhost slots={ranks}\n".encode())
     os.close(handle)
     command = deepspeed(Path(name), "127.0.0.1", free_port(), "--no_ssh_check", module=module, args=args)
-    environment = {**os.environ, "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT), **(env or {})}
+    environment = {**os.environ, **ON_ALL_RANKS, "PYTHONPATH": str(ROOT), **(env or {})}
     return Started(command, cwd=cwd, env=environment, hostfile=Path(name))
 
 

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _HOLDER = ("env", "--ignore-signal=CHLD", "sleep", "infinity")  # as a host's pr
 _TOOLS = {
     "ip": "iproute2", "pdsh": "pdsh", "sshd": "openssh-server", "ssh": "openssh-client", "mount": "mount",
     "hostname": "hostname", "nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux",
+    "taskset": "util-linux",
 }  # fmt: skip
 _TRIED = "ip link add bridge type bridge && ip link add one type veth peer name other"
 
@@ -52,9 +53,11 @@ def found(tool: str) -> str | None:
 class Namespaces:
     """Namespaces that last as long as the thread that made them, or until `close`; then all within is killed."""
 
-    def __init__(self, *kinds: str) -> None:
+    def __init__(self, *kinds: str, cores: Iterable[int] = ()) -> None:
+        """kinds: as `unshare` names them. cores: which ones all within may use; none: as it is for us."""
         flags = [f"--{kind}" for kind in kinds] + (["--mount-proc"] if "pid" in kinds else [])
         self._kinds = [f"--{kind}" for kind in kinds]
+        self._cores = ",".join(map(str, cores))
         self._keeper = subprocess.Popen(
             [*_ENDS_WITH_US, *flags, *_HOLDER], start_new_session=True, stderr=subprocess.DEVNULL
         )
@@ -70,7 +73,8 @@ class Namespaces:
 
     def entering(self, command: Sequence[Any], cwd: Path = ROOT) -> list[str]:
         """A command line that runs another one within."""
-        inside = ["nsenter", "--target", self.pid, *self._kinds, "--", "env", f"--chdir={cwd}", *command]
+        limits = ["taskset", "--cpu-list", self._cores] if self._cores else []
+        inside = ["nsenter", "--target", self.pid, *self._kinds, "--", *limits, "env", f"--chdir={cwd}", *command]
         return [str(word) for word in inside]
 
     def run(self, *command: Any, given: str | None = None) -> str:

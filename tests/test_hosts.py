@@ -28,6 +28,7 @@ def test_each_host_has_a_name_an_address_and_processes_of_its_own(two_hosts: Hos
     assert asked.stdout.split()[0] == "n2"
     assert two_hosts.addresses[1] in asked.stdout
     assert "pytest" not in asked.stdout
+    assert two_hosts.command(1, ["nproc"]).stdout == f"{max(1, len(os.sched_getaffinity(0)) // 2)}\n"
     assert not two_hosts.processes()
 
 

@@ -6,6 +6,7 @@ Each rank posts a beat every second. Rank 0 listens to all of them and judges; t
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -87,7 +88,8 @@ def judge(heard: Sequence[Heard], now: float, patience: float) -> Failure | None
         agreed = first == 0 or not beat.expected or now - heard[first].in_state > AGREE_S
         return _as_told(heard, beat, first) if agreed else None
     suspicious = any(h.beat and h.beat.state in (State.STOPPING, State.CUT) for h in heard)
-    return _lost(heard, now, min(patience, SUSPICIOUS_S) if suspicious else patience) or _cut(heard, now)
+    limits = (min(patience, SUSPICIOUS_S), PATIENCE_S) if suspicious else (patience, START_LIMIT_S)
+    return _lost(heard, now, *limits) or _cut(heard, now)
 
 
 def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
@@ -96,19 +98,21 @@ def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
     return Failure(culprit, known.host if known else "an unknown host", beat.reason, beat.exit_code)
 
 
-def _lost(heard: Sequence[Heard], now: float, patience: float) -> Failure | None:
-    """The rank that has been silent the longest, if that is too long."""
-    rank = min(range(len(heard)), key=lambda r: now if _is_excused(heard[r]) else heard[r].changed)
-    beat, silent = heard[rank].beat, now - heard[rank].changed
-    if _is_excused(heard[rank]):
+def _lost(heard: Sequence[Heard], now: float, patience: float, start_limit: float) -> Failure | None:
+    """Of the ranks that have been silent for too long the one that has been for longest."""
+    lost = [rank for rank, h in enumerate(heard) if now - h.changed > _allowed_s(h, patience, start_limit)]
+    if not lost:
         return None
-    if beat is None:
-        return not_come(rank, silent) if silent > START_LIMIT_S else None
-    return silence(rank, beat.host, silent) if silent > patience else None
+    rank = min(lost, key=lambda r: heard[r].changed)
+    beat, silent = heard[rank].beat, now - heard[rank].changed
+    return silence(rank, beat.host, silent) if beat else not_come(rank, silent)
 
 
-def _is_excused(heard: Heard) -> bool:
-    return heard.beat is not None and heard.beat.state is State.LEFT
+def _allowed_s(heard: Heard, patience: float, start_limit: float) -> float:
+    """How long a rank may be silent."""
+    if heard.beat is None:
+        return start_limit
+    return math.inf if heard.beat.state is State.LEFT else patience
 
 
 def _cut(heard: Sequence[Heard], now: float) -> Failure | None:

@@ -20,7 +20,7 @@ from data_prep.errors import ExpectedError
 from ds_nowcast.errors import PEER_LOST
 from ds_nowcast.launch.beats import Failure, State
 from ds_nowcast.launch.board import Board
-from ds_nowcast.launch.environment import Launched, host, launched
+from ds_nowcast.launch.environment import Launched, host, launched, publish
 from ds_nowcast.launch.rank_log import RankLog
 from ds_nowcast.launch.watchdog import Watchdog
 from ds_nowcast.ranks import leave
@@ -47,7 +47,7 @@ class Launch:
     def __init__(self, me: Launched | None) -> None:
         """me: as the launcher says; None without one."""
         self.me = me
-        self.record: Callable[[Failure, bool], bool] = _nowhere  # see RunFolder.fail
+        self.record: Callable[[Failure, bool], bool | None] = lambda failure, first: None  # see RunFolder.fail
         self.log = RankLog(me) if me else None
         self.store: Store | None = None
         self.watchdog: Watchdog | None = None
@@ -98,8 +98,8 @@ class Launch:
         assert self.me is not None and self.log is not None
         first = self.me.rank == 0
         if first or not told:
-            may_speak = self.record(failure, first)
-            if first or may_speak:
+            recorded = self.record(failure, first)
+            if first or (_speaks(self.me, failure) if recorded is None else recorded):
                 _speak(failure, self.log)
         self.log.note(failure.line)
         self.log.note_stacks()
@@ -120,10 +120,9 @@ class Launch:
             self.log.remove()
 
 
-def _nowhere(failure: Failure, first: bool) -> bool:
-    """Without a run folder nothing is recorded, and the first rank of each host speaks."""
-    me = launched()
-    return me is None or me.local_rank == 0
+def _speaks(me: Launched, failure: Failure) -> bool:
+    """Whether it falls to this rank to tell what rank 0 does not, and no record shows who told it first."""
+    return me.local_rank == 0 or me.rank == failure.rank or (failure.rank == 0 and me.rank == 1)
 
 
 def _speak(failure: Failure, log: RankLog) -> None:
@@ -187,6 +186,7 @@ def ends_as_a_rank(run: Callable[[Launch], int]) -> int:
     """
     try:
         me = launched()
+        publish(me)
     except ExpectedError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,6 +7,7 @@ that was killed is still found within seconds.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -26,6 +27,7 @@ from ds_nowcast.launch.launcher import Launcher
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
+_COMING_S = 20.0  # the same for ranks that are still starting: without rank 0 they would wait for it
 
 
 class Signals:
@@ -54,8 +56,9 @@ class Watchdog:
     def __init__(self, me: Launched, board: Board, end: Callable[[Failure, bool], None]) -> None:
         """end: told the failure, and whether rank 0 has told it to all, in a thread of the watchdog; ends the process."""
         self._me, self._board, self._end = me, board, end
-        self._own, self._own_since = Beat(host()), time.monotonic()
-        now = time.monotonic()
+        self._held_up_s = 0.0
+        now = self._now()
+        self._own, self._own_since = Beat(host()), now
         self._heard = [Heard(None, now, now)] * (me.world if me.rank == 0 else 1)
         self._verdict: Failure | None = None
         self._broken = False  # whether the store could not be reached the last time
@@ -65,6 +68,7 @@ class Watchdog:
         self.launcher_gone = False
         self._terminated: float | None = None  # when SIGTERM came
         self.stops_itself = False  # whether the command sees to an end itself after SIGTERM, or without its launcher
+        self._stopped_itself = -math.inf  # when it did so last
         self.patience(PATIENCE_S)
 
     def start(self) -> None:
@@ -81,17 +85,16 @@ class Watchdog:
         """Changes what this rank tells the others about itself, see Beat. A failure is final. May be called by a signal."""
         with self._own_lock:
             if self._own.state not in (State.FAILED, State.LEFT):
-                self._own_since = time.monotonic()
+                self._own_since = self._now()
                 self._own = replace(self._own, state=state, reason=reason, exit_code=exit_code, **more)
         self._poked.set()
 
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        _hardly_waiting(self._post)
-        deadline = time.monotonic() + self._patience_s
+        _within(_HEARD_S, self._post)
         others = self._me.rank == 0
-        while others and time.monotonic() < deadline and not self._over.is_set():
+        while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
             time.sleep(_EVERY_S / 20)
         if self._over.is_set():
@@ -125,18 +128,25 @@ class Watchdog:
         else:
             beat, self._verdict = self._board.of_first()
             beats = [beat]
-        now = time.monotonic()
+        now = self._now()
         self._heard = [_updated(before, beat, now) for before, beat in zip(self._heard, beats, strict=True)]
 
+    def _now(self) -> float:
+        """A clock that stands still while this process does: what was stopped must not take the others for silent."""
+        return time.monotonic() - self._held_up_s
+
     def _watch(self) -> None:
+        looked = time.monotonic()
         while not self._over.wait(_EVERY_S / 4):
+            since, looked = looked, time.monotonic()
+            self._held_up_s += max(0.0, looked - since - _EVERY_S)
             self._look_around()
             failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
             if failure is not None:
                 self._over.set()
                 told = self._me.rank == 0 or self._verdict is not None
                 if told:
-                    _hardly_waiting(self._announce, failure)
+                    _within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
                 self._end(failure, told)
                 self._ended.set()
 
@@ -144,19 +154,22 @@ class Watchdog:
         """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
         self.launcher_gone = self.launcher_gone or self._launcher.gone
         if self._terminated is None and self._signals.terminated:
-            self._terminated = time.monotonic()
+            self._terminated = self._now()
             if self._own.state is State.UP:
                 self.say(State.STOPPING)
+        now = self._now()
         if self.stops_itself:
+            self._stopped_itself = now
+        if now - self._stopped_itself <= SUSPICIOUS_S + AGREE_S:  # it has yet to leave
             return
         if self.launcher_gone:
             self.say(State.FAILED, "its launcher has gone", PEER_LOST)
-        elif self._terminated is not None and time.monotonic() - self._terminated > SUSPICIOUS_S + AGREE_S:
+        elif self._terminated is not None and now - self._terminated > SUSPICIOUS_S + AGREE_S:
             self.say(State.FAILED, "it was ended by SIGTERM", 128 + signal.SIGTERM)
 
     def _judged_by_first(self) -> Failure | None:
         with self._own_lock:
-            now = time.monotonic()
+            now = self._now()
             mine = Heard(self._own, now, self._own_since)  # it need not hear of itself through the store
         return judge([mine, *self._heard[1:]], now, self._patience_s)
 
@@ -166,7 +179,7 @@ class Watchdog:
         if self._verdict is not None or (first.beat is not None and first.beat.state is State.LEFT):
             return self._verdict
         suspicious = self._broken or self._own.state is not State.UP
-        silent = time.monotonic() - first.changed
+        silent = self._now() - first.changed
         if silent <= (min(SUSPICIOUS_S, self._patience_s) if suspicious else self._patience_s):
             return None
         return silence(0, first.beat.host if first.beat else self._me.master_addr, silent)
@@ -179,17 +192,23 @@ class Watchdog:
                 self._own = replace(self._own, state=State.LEFT)
             return self._post()
         self._board.announce(failure)
-        others = [rank for rank in range(1, self._me.world) if rank != failure.rank or failure.exit_code != PEER_LOST]
-        deadline = time.monotonic() + _HEARD_S
-        while time.monotonic() < deadline:
+        now, alive_s = self._now(), min(_HEARD_S, self._patience_s)
+        others = [r for r, h in enumerate(self._heard) if r > 0 and (h.beat is None or now - h.changed <= alive_s)]
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < _COMING_S:
             beats = self._board.beats()
-            if all((beat := beats[rank]) is None or beat.state is State.LEFT for rank in others):
+            waiting = [beats[rank] for rank in others if not _has_left(beats[rank])]
+            if not waiting or (waited > _HEARD_S and (failure.exit_code == PEER_LOST or None not in waiting)):
                 return
             time.sleep(_EVERY_S / 5)
 
 
-def _hardly_waiting(work: Callable[..., None], *arguments: Any) -> None:
-    """Does what may hang, where a link is down, or fail; waits for it a few seconds."""
+def _has_left(beat: Beat | None) -> bool:
+    return beat is not None and beat.state is State.LEFT
+
+
+def _within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
+    """Does what may hang, where a link is down, or fail; waits for it no longer than that."""
 
     def quietly() -> None:
         with suppress(DistError):
@@ -197,7 +216,7 @@ def _hardly_waiting(work: Callable[..., None], *arguments: Any) -> None:
 
     thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
-    thread.join(_HEARD_S)
+    thread.join(seconds)
 
 
 def _updated(before: Heard, beat: Beat | None, now: float) -> Heard:

@@ -217,8 +217,8 @@ class RunFolder:
         """A small JSON file, whole or not at all."""
         write_atomically(self.path / name, _as_json(content))
 
-    def fail(self, failure: Failure, first: bool) -> bool:
-        """Records why a run ended, where this launch has begun in it. Returns whether nobody else did before.
+    def fail(self, failure: Failure, first: bool) -> bool | None:
+        """Records why a run ended, where this launch has begun in it. Returns whether nobody else did; None if it cannot.
 
         first: we are rank 0, whose word counts; another one's does where rank 0 is gone. Never raises: the failure itself
         must be told.
@@ -226,7 +226,7 @@ class RunFolder:
         record = {**asdict(failure), "time": time.time()}
         try:
             if not self._begun or not (self.path / "run.json").is_file():
-                return first
+                return None
             if first:
                 self.write("failure.json", record)
             else:
@@ -234,7 +234,7 @@ class RunFolder:
         except FileExistsError:
             return False
         except OSError:
-            return True
+            return None
         return True
 
 

@@ -68,7 +68,7 @@ def test_a_server_that_goes_away_ends_all_ranks_saved_and_the_same_command_goes_
     server.faults.extend([status(500)] * 10_000)
     ended = wait(process)
     assert ended.code == 3, ended.output[-3000:]
-    [error] = ended.lines("error: ")
+    [error] = ended.lines("FAILED rank ")
     assert "could not be read in 4 attempts" in error and "the same command goes on" in error
     assert not ended.lines("Traceback")
     step = steps_of(run)

@@ -141,7 +141,7 @@ def test_a_full_disk_ends_the_save_on_all_ranks_and_with_room_the_run_goes_on_bi
     with small_disk(run, checkpoint * 8 // 5) as real:
         ended = launch("ds_nowcast.train" if real else "tests.ds_nowcast.full_disk_case", *arguments)
         assert ended.code == 3, ended.output[-3000:]
-        [error] = ended.lines("error: checkpoint")
+        [error] = ended.lines("FAILED rank ")
         assert "step_00000010 could not be written (rank " in error
         assert "make room and run the same command again" in error
         assert not ended.lines("Traceback")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from ds_nowcast.config import load_config
 from ds_nowcast.models import build_model
 from ds_nowcast.order import Asked
-from tests.launching import ROOT, Ended
+from tests.launching import ROOT, Ended, launch
 from tests.shard_maker import make_shards, moving_blobs
 
 pytestmark = pytest.mark.launch
@@ -189,7 +189,7 @@ def test_ranks_that_do_not_divide_the_samples_of_a_step_are_refused_before_anyth
     finished: Path, config: Path, shards: Path
 ) -> None:
     before = content(finished)
-    ended = trained(config, shards, finished, env={"RANK": "0", "WORLD_SIZE": "3", "LOCAL_RANK": "0"})
+    ended = launch("ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", finished, ranks=3)
     assert ended.code == 2, ended.output
     [error] = ended.lines("error: ")
     assert (

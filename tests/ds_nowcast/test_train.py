@@ -222,6 +222,7 @@ def finished(shards: Path, config: Path, tmp_path_factory: pytest.TempPathFactor
 def test_a_run_leaves_what_the_design_names(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
+        ".lock",
         "config.json",
         "run.json",
         "metrics.jsonl",
@@ -309,7 +310,8 @@ def test_a_loss_that_is_not_finite_ends_all_ranks_and_names_the_samples(
         "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", *settings
     )
     assert ended.code == 4, ended.output[-3000:]
-    [error] = ended.lines("error: the loss is not finite in step")
+    [error] = ended.lines("FAILED rank ")
+    assert "the loss is not finite in step" in error
     assert "train/train-" in error
     assert not ended.lines("Traceback")
     assert json.loads((run / "failure.json").read_text())["exit_code"] == 4
@@ -335,6 +337,6 @@ def test_a_shard_damaged_while_training_ends_all_ranks(shards: Path, config: Pat
         "nowcast.data.max_bad_samples=2",
     )
     assert ended.code == 3, ended.output[-3000:]
-    assert "are more than nowcast.data.max_bad_samples=2" in ended.lines("error: ")[-1]
+    assert "are more than nowcast.data.max_bad_samples=2" in ended.lines("FAILED rank ")[-1]
     assert ended.lines("warning: unreadable sample counts as all missing: train/train-")
     assert not ended.lines("Traceback")

@@ -1,0 +1,93 @@
+"""What the ranks of a test do, by name; the nursery runs one on each."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from data_prep.errors import DataError
+from ds_nowcast.launch.ending import Launch
+from ds_nowcast.training.stop import StopRequest
+
+SUSPICIOUS_S, AGREE_S = 1.5, 0.4  # instead of 10 and 3
+PATIENCE_S = 2.5
+
+
+def rank_of(launch: Launch) -> int:
+    assert launch.me is not None
+    return launch.me.rank
+
+
+def tell(launch: Launch, folder: Path, name: str) -> None:
+    """That this rank has come so far."""
+    (folder / f"{name}.{rank_of(launch)}").touch()
+
+
+def wait_for(*paths: Path) -> None:
+    """Interruptible, as a main thread that runs Python."""
+    while not all(path.exists() for path in paths):
+        time.sleep(0.01)
+
+
+def everybody(launch: Launch, folder: Path, name: str) -> None:
+    """Waits for all ranks to come to this place."""
+    assert launch.me is not None
+    tell(launch, folder, name)
+    wait_for(*(folder / f"{name}.{rank}" for rank in range(launch.me.world)))
+
+
+def work(launch: Launch, folder: Path) -> None:
+    """Something long, with a short patience."""
+    launch.patience(PATIENCE_S)
+    everybody(launch, folder, "working")
+    wait_for(folder / "go")
+
+
+def hang(launch: Launch, folder: Path) -> None:
+    """A main thread that waits in C, as in a collective, where Python's signal handlers do not run."""
+    launch.patience(PATIENCE_S)
+    everybody(launch, folder, "working")
+    assert launch.store is not None
+    launch.store.wait(["what nobody says"], timedelta(seconds=60))
+
+
+def stop_when_asked(launch: Launch, folder: Path) -> int:
+    """What takes a wish to stop for itself, saves for long, and is slow to come down then."""
+    launch.patience(PATIENCE_S)
+    with StopRequest(launch) as stop:
+        everybody(launch, folder, "working")
+        while stop.reason is None:
+            time.sleep(0.01)
+        time.sleep(SUSPICIOUS_S + AGREE_S + 0.5)
+    time.sleep(1.0)
+    return 75
+
+
+def linger(launch: Launch, folder: Path) -> None:
+    """The last rank leaves later than the others, and has need of the store until then."""
+    assert launch.me is not None and launch.store is not None
+    launch.patience(PATIENCE_S)
+    everybody(launch, folder, "working")
+    if launch.me.rank == launch.me.world - 1:
+        wait_for(folder / "go")
+        launch.store.set("still", "there")
+        if os.environ.get("FAILS"):
+            raise DataError("the last shard is damaged")
+
+
+def cut(launch: Launch, folder: Path) -> None:
+    """A collective of the last rank breaks."""
+    launch.patience(PATIENCE_S)
+    everybody(launch, folder, "working")
+    assert launch.me is not None
+    if launch.me.rank == launch.me.world - 1:
+        wait_for(folder / "go")
+        raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    wait_for(folder / "never")
+
+
+def never_begin(launch: Launch, folder: Path) -> None:
+    """Runs where the ranks could meet."""
+    tell(launch, folder, "met")
