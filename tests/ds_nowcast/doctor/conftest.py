@@ -12,7 +12,7 @@ if [ "$1" = -G ]; then echo "serveraliveinterval 0"; exit; fi
 while [ "$1" != -- ]; do shift; done
 host=$2 command=$3
 case $host in
-  denied) echo "me@denied: Permission denied (publickey,password)." >&2; exit 255 ;;
+  denied*) echo "me@denied: Permission denied (publickey,password)." >&2; exit 255 ;;
   stranger) echo "Host key verification failed." >&2; exit 255 ;;
   menu) echo "Welcome to the menu"; exit 0 ;;
   silent) echo "Password:"; sleep 1000 ;;
