@@ -123,7 +123,8 @@ def _torchrun(job: Job, here: Here, examined: Examined) -> Form:
         words = [
             *_program(job, "torchrun", "torch.distributed.run"),
             "--nnodes", str(len(examined.seen)), "--node-rank", str(node), "--nproc-per-node", str(one.host.slots),
-            "--master-addr", examined.master, "--master-port", str(job.master_port), "-m", MODULE, *training(job),
+            "--master-addr", examined.master, "--master-port", str(job.master_port),
+            "-m", "--", MODULE, *training(job),  # without the dashes, torchrun takes --run for short of its --run-path
         ]  # fmt: skip
         lines.append((one.host.name, _line(job, _settings(here, one), words)))
     return Form("torchrun, a line on each host", lines, _unseen(here))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,16 @@ _STARTING_AT_ONCE = 64
 
 def examine(job: Job) -> Examined:
     """Asks all hosts all there is to ask; takes a few seconds, and bounded time whatever hosts do."""
+    _allow_files(8 * len(job.hosts) + 64)
     return asyncio.run(_examine(job))
+
+
+def _allow_files(number: int) -> None:
+    """Raises this process's limit of open files towards `number`: a host takes three pipes, and more while it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wished = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wished:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
 
 
 async def _examine(job: Job) -> Examined:

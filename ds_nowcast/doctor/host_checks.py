@@ -105,7 +105,7 @@ def _cpu(one: Seen, devices: Devices, with_gpus: bool) -> Finding:
     if with_gpus:
         why = "DS_ACCELERATOR=cpu is set there" if devices.forced == "cpu" else "torch sees no GPU there"
         return failure(check, one, "CPU", f"{why} while other hosts compute on GPUs; all must have the same")
-    shown = f"{slots} on {devices.cores} cores"
+    shown = f"CPU, cores: {devices.cores}"
     if slots > devices.cores:
         return warning(
             check, one, shown, f"{slots} ranks share {devices.cores} cores; write slots={devices.cores} or fewer"
@@ -126,5 +126,5 @@ def check_clocks(job: Job, seen: Sequence[Seen]) -> list[Finding]:
             )
             findings.append(warning("clock", one, f"{one.skew.seconds:+.1f} s", advice))
         else:
-            findings.append(ok("clock", one, f"{one.skew.seconds:+.1f} s"))
+            findings.append(ok("clock", one, f"{round(one.skew.seconds, 1) + 0.0:+.1f} s"))  # -0.0 + 0.0 is 0.0
     return findings

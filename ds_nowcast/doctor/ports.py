@@ -57,15 +57,26 @@ def way(master: str) -> Way:
 
 def listen(port: int, word: str) -> Listening:
     """Takes a port, 0 for any, on all addresses, and says `word` to whoever connects. Raises UserError where it is taken."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
-        server = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=family is socket.AF_INET6)
+        server = _server(port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(f"port {port} is in use{_by_whom(port)}") from None
         raise UserError(f"port {port} cannot be used ({error.strerror})") from None
     threading.Thread(target=_greet, args=(server, word.encode()), daemon=True).start()
     return Listening(server.getsockname()[1])
+
+
+def _server(port: int) -> socket.socket:
+    """Of IPv6 and IPv4, or where this host has no IPv6, of IPv4. Raises OSError."""
+    try:
+        return socket.create_server(("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise
+        return socket.create_server(("", port), backlog=1024)
+    except ValueError:  # what python says where it is built without
+        return socket.create_server(("", port), backlog=1024)
 
 
 def _greet(server: socket.socket, word: bytes) -> None:

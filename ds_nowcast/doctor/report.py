@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ds_nowcast.doctor.commands import Form
 from ds_nowcast.doctor.findings import Finding, Level
+from ds_nowcast.doctor.trouble import HOST
 
 _STYLES = {Level.SKIPPED: "dim", Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
 _WORDS = {Level.SKIPPED: "", Level.OK: "", Level.WARNING: "warn ", Level.FAILURE: "FAIL "}
@@ -60,6 +61,7 @@ def advice(findings: Sequence[Finding]) -> list[tuple[Level, str]]:
     for (level, check, text), names in sorted(hosts.items(), key=lambda item: -item[0][0]):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         on = f" on {', '.join(names[:_NAMED])}{more}" if names[0] else ""
+        text = text.replace(HOST, names[0] if len(names) == 1 else "HOST")
         lines.append((level, _plain(f"{_WORDS[level]}{check}{on}: {text}")))
     return lines
 

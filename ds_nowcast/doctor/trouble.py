@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+HOST = "{host}"  # stands for the host's name, so that the same trouble of many hosts is one sentence
 NO_FOLDER = 97  # what the remote shell ends with where the working folder is not there
 _SSH = 255
 _MISSING = re.compile(r"No module named '?([\w.]+)'?")
@@ -23,7 +24,7 @@ class Target:
 def explained(code: int | None, errors: str, first_words: str, target: Target) -> str:
     """The sentence. code: None where it was still running; errors: stderr; first_words: stdout that was no answer."""
     if code == _SSH and target.ssh:
-        return _of_ssh(errors, target.host)
+        return _of_ssh(errors)
     if code == NO_FOLDER:
         return f"there is no folder {target.folder}; launches need the same one on all hosts: clone or mount it there"
     if missing := _MISSING.search(errors):
@@ -50,10 +51,10 @@ def silent(limit_s: float, first_words: str, target: Target) -> str:
 
 def _by_hand(target: Target) -> str:
     command = f"{target.python} -m ds_nowcast.doctor.probe"
-    return f"ssh {target.host} {command}" if target.ssh else command
+    return f"ssh {HOST} {command}" if target.ssh else command
 
 
-def _of_ssh(errors: str, host: str) -> str:
+def _of_ssh(errors: str) -> str:
     for sign, sentence in (
         ("IDENTIFICATION HAS CHANGED", "its host key has changed: if that is right, `ssh-keygen -R {host}`, then `ssh {host}` once"),
         ("Host key verification failed", "its host key is not known here: log in once with `ssh {host}` and accept it"),
@@ -66,8 +67,8 @@ def _of_ssh(errors: str, host: str) -> str:
         ("Network is unreachable", "there is no way to its network from here"),
     ):  # fmt: skip
         if sign in errors:
-            return sentence.format(host=host)
-    return f"ssh failed ({_last_line(errors) or 'without a word'}); try `ssh -o BatchMode=yes {host} true`"
+            return sentence
+    return f"ssh failed ({_last_line(errors) or 'without a word'}); try `ssh -o BatchMode=yes {HOST} true`"
 
 
 def _of_module(name: str, target: Target) -> str:

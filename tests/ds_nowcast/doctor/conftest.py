@@ -12,12 +12,12 @@ if [ "$1" = -G ]; then echo "serveraliveinterval 0"; exit; fi
 while [ "$1" != -- ]; do shift; done
 host=$2 command=$3
 case $host in
-  denied) echo "me@denied: Permission denied (publickey,password)." >&2; exit 255 ;;
+  denied*) echo "me@denied: Permission denied (publickey,password)." >&2; exit 255 ;;
   stranger) echo "Host key verification failed." >&2; exit 255 ;;
   menu) echo "Welcome to the menu"; exit 0 ;;
   silent) echo "Password:"; sleep 1000 ;;
   elsewhere) command=${command/cd /cd /nowhere} ;;
-  bare) command=${command/env PYTHONPATH=/env -u PYTHONPATH WAS=} command=${command/-u -m/-S -m} ;;
+  bare) command=${command/PYTHONPATH=/WAS=} command=${command/exec env/exec env -u PYTHONPATH} command=${command/-u -m/-S -m} ;;
   snake) command=${command/bin\/python/bin\/no-python} ;;
   chatty) printf '@nowcast-doctor rubbish\nLast login: today' ;;
   older) command=${command/PYTHONPATH=/PYTHONPATH=$OLDER:} ;;

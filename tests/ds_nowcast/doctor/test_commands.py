@@ -69,6 +69,7 @@ def test_uneven_slots() -> None:
     found = forms(job(*hosts), Here("pdsh", True), examined(*hosts))
     ranks = [words(line)[words(line).index("--nproc-per-node") + 1] for _, line in named(found, "torchrun").lines]
     assert ranks == ["4", "2"]
+    assert " -m -- ds_nowcast.train --deepspeed_config" in named(found, "torchrun").lines[0][1]
     assert not named(found, "srun").lines and "make slots equal" in named(found, "srun").note
 
 

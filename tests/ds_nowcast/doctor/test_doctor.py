@@ -39,6 +39,14 @@ def test_hosts_that_cannot_be_asked_are_told_with_what_to_do(
     assert "there is no ds_nowcast in" in told["bare"]
 
 
+def test_many_hosts_have_one_line_for_the_same_trouble(fake_ssh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--hostfile", hostfile(fake_ssh, *(f"denied{number}" for number in range(70)))]) == 2
+    text = capsys.readouterr().out
+    assert "FAIL ssh on denied0, denied1, denied2, denied3 and 66 more: ssh wants" in " ".join(text.split())
+    assert "0 of 70 hosts ok, 70 failed" in text
+    assert len(text.splitlines()) < 60
+
+
 def test_a_host_that_hangs_does_not_hang_the_doctor(
     fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

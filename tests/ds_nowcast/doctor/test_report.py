@@ -48,6 +48,15 @@ def test_the_same_advice_for_many_hosts_is_one_line() -> None:
     ]
 
 
+def test_advice_names_the_one_host_it_is_for() -> None:
+    def told(*hosts: str) -> str:
+        [(_, line)] = advice([Finding("ssh", host, Level.FAILURE, "no", "`ssh-copy-id {host}`") for host in hosts])
+        return line
+
+    assert told("n1") == "FAIL ssh on n1: `ssh-copy-id n1`"
+    assert told("n1", "n2") == "FAIL ssh on n1, n2: `ssh-copy-id HOST`"
+
+
 def test_failures_come_before_warnings_and_quiet_shows_nothing_else() -> None:
     found = [*findings(FEW, {"n1"}, Level.WARNING), *findings(FEW, {"n2"})]
     assert printed(found, FEW, quiet=True) == "FAIL torch on n2: install 2.6\nwarn torch on n1: install 2.6\n"
