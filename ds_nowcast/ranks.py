@@ -146,8 +146,8 @@ def _show_gloo_the_way(master: str) -> None:
         ) from None
     if interface is not None and interface.loopback:
         raise UserError(
-            f"on {host()} the master address {master} is {interface.address}, where other hosts cannot reach it; give --master_addr its "
-            "address in the network, or mend /etc/hosts"
+            f"on {host()} the master address {master} leads to {interface.name} alone, where no other host reaches it; give --master_addr "
+            "its address in the network, or mend /etc/hosts"
         )
     if interface is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = interface.name

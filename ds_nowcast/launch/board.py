@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -55,9 +58,13 @@ class Board:
         if serves:
             _allow_files(2 * me.world + 256)  # two connections a rank
         try:
-            return TCPStore(
-                me.master_addr, me.master_port, is_master=serves, wait_for_workers=False, timeout=_START_LIMIT
+            return _in_time(
+                lambda: TCPStore(
+                    me.master_addr, me.master_port, is_master=serves, wait_for_workers=False, timeout=_START_LIMIT
+                )
             )
+        except TimeoutError:
+            raise PeerLostError(self._no_answer()) from None
         except DistError as error:
             if serves:
                 why = "is in use" if "in use" in str(error) else f"cannot be used ({str(error).splitlines()[0]})"
@@ -92,6 +99,20 @@ class Board:
     def announce(self, failure: Failure) -> None:
         """The verdict. Raises DistError."""
         self._store.set("verdict", json.dumps(asdict(failure)))
+
+
+def _in_time(work: Callable[[], TCPStore]) -> TCPStore:
+    """What it returns or raises. TimeoutError where it hangs: TCPStore does for ever on a port where something mute listens."""
+    outcome: Future[TCPStore] = Future()
+
+    def do() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    return outcome.result(_START_LIMIT.total_seconds())
 
 
 def _allow_files(number: int) -> None:

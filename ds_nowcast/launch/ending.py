@@ -23,8 +23,10 @@ from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host, launched, publish
 from ds_nowcast.launch.rank_log import RankLog
 from ds_nowcast.launch.watchdog import Watchdog
+from ds_nowcast.launch.within import within
 from ds_nowcast.ranks import leave
 
+_WRITING_S = 5.0  # for a failure to be recorded, on a disk that may be on the host that has gone
 _WAITING_S = 90.0  # for the watchdog to end us; it takes a third of that
 
 
@@ -84,28 +86,37 @@ class Launch:
         """This rank cannot go on: ends the launch on all ranks."""
         assert self.me is not None and self.watchdog is not None and self.log is not None
         why = explained(error)
-        if why.traced:
-            traceback.print_exception(error)
-        self.log.note("".join(traceback.format_exception(error)))
+        within(_WRITING_S, lambda: self._note(error, why.traced))
         self.watchdog.say(
             why.state, why.reason, why.exit_code, culprit=why.culprit, expected=isinstance(error, ExpectedError)
         )
         self.watchdog.ended(_WAITING_S)
         self._end(Failure(self.me.rank, host(), why.reason, why.exit_code), False)
 
+    def _note(self, error: BaseException, traced: bool) -> None:
+        assert self.log is not None
+        if traced:
+            with suppress(OSError, ValueError):  # nobody may read it any more
+                traceback.print_exception(error)
+        self.log.note("".join(traceback.format_exception(error)))
+
     def _end(self, failure: Failure, told: bool) -> NoReturn:
         """Ends this process for a failure of the launch. told: rank 0 knows, and speaks for all."""
         assert self.me is not None and self.log is not None
+        within(2 * _WRITING_S, lambda: self._last_words(failure, told))
+        os._exit(failure.exit_code or PEER_LOST)
+
+    def _last_words(self, failure: Failure, told: bool) -> None:
+        assert self.me is not None and self.log is not None
         first = self.me.rank == 0
         if first or not told:
-            recorded = self.record(failure, first)
+            recorded = within(_WRITING_S, lambda: self.record(failure, first))
             if first or (_speaks(self.me, failure) if recorded is None else recorded):
                 _speak(failure, self.log)
         self.log.note(failure.line)
         self.log.note_stacks()
         with suppress(OSError, ValueError):
             sys.stdout.flush()
-        os._exit(failure.exit_code or PEER_LOST)
 
     def leave(self) -> None:
         """All is done here."""
@@ -131,7 +142,8 @@ def _speak(failure: Failure, log: RankLog) -> None:
     if failure.exit_code == INTERRUPTED:
         log.say("interrupted")
     elif failure.exit_code == 2 and failure.rank == 0:
-        log.say(f"error: {failure.reason}" if failure.reason else "")
+        if failure.reason:  # argparse has told its own
+            log.say(f"error: {failure.reason}")
     else:
         if log.path is not None:
             log.say(f"each rank's log: {log.path.parent}")

@@ -23,7 +23,8 @@ class RankLog:
         if self._away:
             self._screen = os.dup(2)
             handle, name = tempfile.mkstemp(prefix=f"nowcast-{self._name}-", suffix=".log")
-            self._lead_to(handle, Path(name))
+            os.close(handle)
+            self._lead_to(os.open(name, os.O_WRONLY | os.O_APPEND), Path(name))  # else it would write over the notes
 
     @property
     def _name(self) -> str:

@@ -13,8 +13,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch.distributed import DistError
@@ -24,6 +24,7 @@ from ds_nowcast.launch.beats import AGREE_S, PATIENCE_S, SUSPICIOUS_S, Beat, Fai
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from ds_nowcast.launch.launcher import Launcher
+from ds_nowcast.launch.within import within
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
@@ -92,7 +93,7 @@ class Watchdog:
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        _within(_HEARD_S, self._post)
+        within(_HEARD_S, self._post)
         others = self._me.rank == 0
         while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
@@ -146,7 +147,8 @@ class Watchdog:
                 self._over.set()
                 told = self._me.rank == 0 or self._verdict is not None
                 if told:
-                    _within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
+                    told_s = _COMING_S if self._me.rank == 0 else _HEARD_S
+                    within(told_s, partial(self._announce, failure))
                 self._end(failure, told)
                 self._ended.set()
 
@@ -205,18 +207,6 @@ class Watchdog:
 
 def _has_left(beat: Beat | None) -> bool:
     return beat is not None and beat.state is State.LEFT
-
-
-def _within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
-    """Does what may hang, where a link is down, or fail; waits for it no longer than that."""
-
-    def quietly() -> None:
-        with suppress(DistError):
-            work(*arguments)
-
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    thread.join(seconds)
 
 
 def _updated(before: Heard, beat: Beat | None, now: float) -> Heard:

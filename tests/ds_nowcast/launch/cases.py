@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import timedelta
 from pathlib import Path
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UserError
+from ds_nowcast.errors import SaveError
+from ds_nowcast.launch.beats import Failure
 from ds_nowcast.launch.ending import Launch
 from ds_nowcast.training.stop import StopRequest
 
@@ -88,6 +91,71 @@ def cut(launch: Launch, folder: Path) -> None:
     wait_for(folder / "never")
 
 
+def fail_early(launch: Launch, folder: Path) -> None:
+    """Rank 0 finds something wrong before the others have come."""
+    tell(launch, folder, "met")
+    if rank_of(launch) == 0:
+        raise UserError("give a folder")
+    wait_for(folder / "never")
+
+
 def never_begin(launch: Launch, folder: Path) -> None:
     """Runs where the ranks could meet."""
     tell(launch, folder, "met")
+
+
+def print_a_lot(launch: Launch, folder: Path) -> None:
+    """Python's and a library's output, before and behind the move of the log; the folder to move to is `LOGS`."""
+    assert launch.log is not None
+    rank = rank_of(launch)
+    print(f"printed by {rank}")
+    os.system(f"echo from a child of {rank} >&2")
+    everybody(launch, folder, "begun")
+    if "LOGS" in os.environ:
+        launch.logs_in(folder / os.environ["LOGS"])
+    print(f"printed later by {rank}", flush=True)
+    os.write(2, f"from C in {rank}\n".encode())
+    launch.log.say(f"said by {rank}")
+    launch.log.note(f"noted by {rank}")
+    print(f"printed behind it by {rank}", flush=True)
+    launch.log.note_stacks()
+    everybody(launch, folder, "printed")
+    wait_for(folder / "go")
+    if os.environ.get("FAILS"):
+        raise DataError("the last shard is damaged")
+
+
+def raise_it(launch: Launch, folder: Path) -> int:
+    """What `RAISES` says, on the ranks that `ON` names."""
+    everybody(launch, folder, "working")
+    if str(rank_of(launch)) in os.environ["ON"]:
+        errors = {
+            "user": UserError("give a folder"),
+            "save": SaveError("make room"),
+            "of rank 1": DataError("shard 3 is damaged").at(1),
+            "unforeseen": ZeroDivisionError("division by zero"),
+            "interrupt": KeyboardInterrupt(),
+            "exit 2": SystemExit(2),
+            "exit 0": SystemExit(0),
+        }
+        raise errors[os.environ["RAISES"]]
+    if os.environ["RAISES"] == "exit 0":
+        return 0
+    wait_for(folder / "never")
+    return 0
+
+
+def record(launch: Launch, folder: Path) -> None:
+    """Hangs until it is ended, and writes down which failure it was told to record."""
+    launch.patience(PATIENCE_S)
+
+    def note(failure: Failure, first: bool) -> bool:
+        if "HANGS" in os.environ:
+            time.sleep(3600)
+        path = folder / f"recorded.{rank_of(launch)}"
+        path.write_text(json.dumps([failure.rank, failure.exit_code, first]))
+        return rank_of(launch) == 2
+
+    launch.record = note
+    everybody(launch, folder, "working")
+    wait_for(folder / "go")

@@ -31,8 +31,8 @@ def until(holds: Callable[[], object], what: str) -> None:
 class Started:
     """A launch under way."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
         until((folder / "pids").exists, "the ranks to start")
         self.pids: list[int] = json.loads((folder / "pids").read_text())
 
@@ -98,11 +98,12 @@ def start_ranks(nursery: subprocess.Popen[bytes], tmp_path: Path) -> Iterator[St
     def start(case: str, world: int = 2, port: int | None = None, **env: str) -> Started:
         folder = tmp_path / f"launch{len(started)}"
         folder.mkdir()
-        asked = {"folder": str(folder), "case": case, "world": world, "port": port or free_port(), "env": env}
+        port = port or free_port()
+        asked = {"folder": str(folder), "case": case, "world": world, "port": port, "env": env}
         assert nursery.stdin is not None
         nursery.stdin.write(json.dumps(asked).encode())
         nursery.stdin.flush()
-        started.append(Started(folder))
+        started.append(Started(folder, port))
         return started[-1]
 
     yield start

@@ -49,13 +49,18 @@ def note_end(folder: Path, pid: int, status: int) -> None:
     (folder / f"{pid}.part").rename(folder / f"{pid}.ended")
 
 
+def print_to(path: Path) -> None:
+    """From now on."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+
+
 def launcher(asked: dict[str, Any]) -> NoReturn:
     """Starts the ranks, all on one screen, and notes how they end."""
     folder = Path(asked["folder"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    screen = os.open(folder / "screen", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(screen, stream)
+    print_to(folder / "screen")
     pids = []
     for number in range(asked["world"]):
         reading, writing = os.pipe()  # a rank begins when its name is known
@@ -81,12 +86,18 @@ def rank(number: int, asked: dict[str, Any], folder: Path) -> NoReturn:
     """One rank of a launch: its case, with shorter times."""
     os.environ.update(
         RANK=str(number), WORLD_SIZE=str(asked["world"]), LOCAL_RANK=str(number), LOCAL_SIZE=str(asked["world"]),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(asked["port"]), DS_ACCELERATOR="cpu", TMPDIR=str(folder), **asked["env"],
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(asked["port"]), DS_ACCELERATOR="cpu", TMPDIR=str(folder),
     )  # fmt: skip
+    os.environ.update(asked["env"])
     tempfile.tempdir = None
+    if "OWN_FILES" in os.environ:  # of what the launcher leads each rank's output into
+        print_to(folder / f"stdout.{number}")
     watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 1.0
+    ending._WRITING_S = 0.5
     beats.SUSPICIOUS_S = watchdog.SUSPICIOUS_S = cases.SUSPICIOUS_S
     beats.AGREE_S = watchdog.AGREE_S = cases.AGREE_S
+    if os.environ.get("LATE") == str(number):
+        cases.wait_for(folder / "come")
     case = getattr(cases, asked["case"])
     code = ending.ends_as_a_rank(lambda launch: int(case(launch, folder) or 0))
     sys.stdout.flush()

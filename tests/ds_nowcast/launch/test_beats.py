@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 from ds_nowcast.errors import PEER_LOST
 from ds_nowcast.launch.beats import (
     AGREE_S,
+    PATIENCE_S,
     START_LIMIT_S,
     SUSPICIOUS_S,
     Beat,
@@ -74,7 +75,8 @@ def verdict(*ranks: Heard, patience: float = PATIENCE) -> tuple[int, int] | None
         ([UP, absent(START_LIMIT_S - 1)], None),
         ([UP, absent(START_LIMIT_S + 1)], (1, PEER_LOST)),
         ([UP, absent(START_LIMIT_S - 1), rank(silent=31.0)], (2, PEER_LOST)),  # not hidden by one still awaited
-        ([rank(State.STOPPING), absent(START_LIMIT_S - 1)], None),
+        ([rank(State.STOPPING), absent(PATIENCE_S - 1)], None),
+        ([rank(State.STOPPING), absent(PATIENCE_S + 1)], (1, PEER_LOST)),  # it will not come any more
         # failures
         ([failed(since=0.0, expected=True), UP], (0, 4)),
         ([UP, failed(since=SOON, expected=True)], None),
@@ -125,7 +127,7 @@ def test_nobody_is_blamed_that_is_well(launch: list[Heard]) -> None:
     if failure is not None:
         blamed = launch[failure.rank]
         if blamed.beat is None:
-            assert NOW - blamed.changed > START_LIMIT_S
+            assert NOW - blamed.changed > PATIENCE_S
         else:
             assert blamed.beat.state in (State.FAILED, State.CUT) or NOW - blamed.changed > SUSPICIOUS_S
             assert blamed.beat.state is not State.LEFT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from data_prep.encoding import ENCODINGS
-from data_prep.errors import DataError, SourceError
 from data_prep.shards.index import Shards, open_shards
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import threshold_labels
@@ -225,35 +223,6 @@ def test_an_unreadable_window_counts_as_all_missing_and_is_named(tmp_path: Path)
     assert len(scored.bad) == 4 and all(sample.shard == "test/test-000001.tar" for sample in scored.bad)
     assert scored.windows == whole.windows and sorted(scored.errors) == sorted(whole.errors)
     assert scored.persistence["counts"]["pixels"][0] < whole.persistence["counts"]["pixels"][0]
-
-
-def test_a_rank_that_loses_its_source_predicts_as_often_as_the_others_and_then_tells_them(tmp_path: Path) -> None:
-    shards = open_shards(make_shards(tmp_path / "shards", {"test": sequences_of()}, per_shard=2))
-    near, reads, calls = shards.source, [], []
-
-    class Leaving:
-        """A source whose server goes away after a few reads."""
-
-        local, cache_mb, location = False, None, "http://leaving"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(near, name)
-
-        def read(self, name: str, offset: int, size: int, into: memoryview | None = None) -> memoryview:
-            reads.append(name)
-            if len(reads) > 6:
-                raise SourceError("http://leaving did not answer")
-            return near.read(name, offset, size, into)
-
-    def counted(past_BTHW: torch.Tensor) -> torch.Tensor:
-        calls.append(len(past_BTHW))
-        return highest(past_BTHW)
-
-    data = DATA.model_copy(update={"requests": 1, "threads": 1})
-    evaluation = Evaluation(replace(shards, source=Leaving()), "test", data, CODES, ranks(), micro_batch=2)
-    with pytest.raises(DataError, match="http://leaving did not answer"):
-        evaluation.run(counted)
-    assert calls == [2] * 5
 
 
 def test_the_larger_the_better_whatever_is_selected_by() -> None:

@@ -6,16 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
 from ds_nowcast.config import Batch, RunConfig, load_config
-from ds_nowcast.errors import SaveError
 from ds_nowcast.stream.order import OrderIdentity, identity
-from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
+from ds_nowcast.training.run_folder import RunFolder, run_identity
 
 
 class Launch:
@@ -105,6 +103,15 @@ def test_what_may_change_between_launches_is_taken(steps: int, started: Callable
     started(f"nowcast.steps={steps}", "nowcast.log_every=7", "zero_optimization.stage=1").check(tmp_path / "run")
 
 
+def test_what_others_left_hidden_in_an_empty_folder_does_not_matter(
+    started: Callable[..., Launch], tmp_path: Path
+) -> None:
+    for name in (".lock", ".nfs000000000", ".snapshot/hourly"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    started().check(tmp_path)
+
+
 def a_file(path: Path) -> None:
     path.write_text("a file")
 
@@ -112,6 +119,7 @@ def a_file(path: Path) -> None:
 def something_else(path: Path) -> None:
     path.mkdir()
     (path / "thesis.tex").write_text("")
+    (path / ".lock").touch()
 
 
 def half_a_description(path: Path) -> None:
@@ -217,100 +225,3 @@ def test_what_makes_scores_incomparable_is_told(started: Callable[..., Launch], 
     assert augment.startswith("nowcast.data.augment: {'flip': False")
     (run / "config.json").write_text("{")
     assert RunFolder(run).changes(changed.config) == []
-
-
-def test_a_failure_is_recorded_and_forgotten_by_the_next_launch(started: Callable[..., Launch], tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    folder.fail("too early", 0, "host", 4)  # before the folder exists: nothing to record in, and no second error
-    started().describe(folder.path)
-    folder.lock()
-    folder.fail("the loss is not finite", 1, "host", 4)
-    failure = json.loads((folder.path / "failure.json").read_text())
-    assert {k: failure[k] for k in ("reason", "rank", "host", "exit_code")} == {
-        "reason": "the loss is not finite", "rank": 1, "host": "host", "exit_code": 4,
-    }  # fmt: skip
-    started().describe(folder.path)
-    assert not (folder.path / "failure.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "code"),
-    [
-        (UserError("DeepSpeed does not take this"), "DeepSpeed does not take this", 2),
-        (RuntimeError("connection closed"), "RuntimeError: connection closed", 1),
-    ],
-)
-def test_what_ends_a_launch_is_recorded_on_its_way(
-    error: Exception, reason: str, code: int, started: Callable[..., Launch], tmp_path: Path
-) -> None:
-    folder = RunFolder(tmp_path / "run")
-    started().describe(folder.path)
-    folder.lock_if_there()
-    for rank in (1, 0):
-        assert not (folder.path / "failure.json").exists(), "rank 0 speaks for all"
-        with pytest.raises(type(error)), folder.recording_failure(rank, "host"):
-            raise error
-    failure = json.loads((folder.path / "failure.json").read_text())
-    assert (failure["reason"], failure["exit_code"]) == (reason, code)
-
-
-def test_nothing_is_recorded_in_what_is_not_a_run_or_is_another_launch_s(
-    started: Callable[..., Launch], tmp_path: Path
-) -> None:
-    RunFolder(tmp_path / "new").lock_if_there()
-    assert not (tmp_path / "new").exists()
-    thesis, run = RunFolder(tmp_path / "thesis"), tmp_path / "run"
-    something_else(thesis.path)
-    thesis.lock()
-    thesis.fail("no", 0, "host", 1)
-    assert [path.name for path in thesis.path.iterdir()] == ["thesis.tex"]
-    started().describe(run)
-    first, second = RunFolder(run), RunFolder(run)
-    first.lock()
-    with pytest.raises(UserError, match="another launch is training in"):
-        second.lock_if_there()
-    second.fail("no", 0, "host", 1)
-    assert not (run / "failure.json").exists()
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
-
-
-def test_numbers_that_json_cannot_hold_become_null_at_any_depth(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path / "metrics.jsonl", 0)
-    metrics.add(
-        step=1, loss=float("nan"), grad_norm=float("inf"), evaluation={"model": {"mse": float("nan"), "mae": 0.5}}
-    )
-    assert lines(tmp_path / "metrics.jsonl") == [
-        {"step": 1, "loss": None, "grad_norm": None, "evaluation": {"model": {"mse": None, "mae": 0.5}}}
-    ]
-
-
-def test_lines_behind_the_checkpoint_are_dropped_on_resuming(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    metrics = Metrics(path, 0)
-    for step in (1, 2, 3):
-        metrics.add(step=step)
-    with open(path, "ab") as file:
-        file.write(b'{"step": 4, "lo\xff')  # a launch killed while it wrote
-    Metrics(path, 2).add(step=3, again=True)
-    assert lines(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
-
-
-def test_a_write_that_fails_under_way_says_how_to_go_on(tmp_path: Path) -> None:
-    path = tmp_path / "none/metrics.jsonl"
-    with (
-        pytest.raises(SaveError, match=r"metrics\.jsonl cannot be written \(No such file or directory\); make room"),
-        saving(path),
-    ):
-        Metrics(path, 0).add(step=1)
-
-
-def test_a_second_launch_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run").lock()
-    with pytest.raises(UserError, match="another launch is training in"):
-        RunFolder(tmp_path / "run").lock()
