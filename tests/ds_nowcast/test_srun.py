@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from ds_nowcast.errors import STOPPED
-from tests.launching import ON_ALL_RANKS, ROOT, Ended, free_port, until
+from tests.launching import ON_ALL_RANKS, ROOT, VENV, Ended, free_port, until
 
 pytestmark = pytest.mark.launch
 
@@ -37,7 +36,7 @@ class Step:
             with output.open("w") as file:
                 self.tasks.append(
                     subprocess.Popen(
-                        [sys.executable, *map(str, command)], cwd=folder, env=rest | of_step | who, stdout=file, stderr=file
+                        [VENV / "bin/python", *map(str, command)], cwd=folder, env=rest | of_step | who, stdout=file, stderr=file
                     )
                 )  # fmt: skip
 
