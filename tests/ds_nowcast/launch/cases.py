@@ -23,6 +23,11 @@ def rank_of(launch: Launch) -> int:
     return launch.me.rank
 
 
+def be_patient(launch: Launch) -> None:
+    """As long as `PATIENCE` says."""
+    launch.patience(float(os.environ.get("PATIENCE", PATIENCE_S)))
+
+
 def tell(launch: Launch, folder: Path, name: str) -> None:
     """That this rank has come so far."""
     (folder / f"{name}.{rank_of(launch)}").touch()
@@ -43,14 +48,14 @@ def everybody(launch: Launch, folder: Path, name: str) -> None:
 
 def work(launch: Launch, folder: Path) -> None:
     """Something long, with a short patience."""
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
     everybody(launch, folder, "working")
     wait_for(folder / "go")
 
 
 def hang(launch: Launch, folder: Path) -> None:
     """A main thread that waits in C, as in a collective, where Python's signal handlers do not run."""
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
     everybody(launch, folder, "working")
     assert launch.store is not None
     launch.store.wait(["what nobody says"], timedelta(seconds=60))
@@ -58,7 +63,7 @@ def hang(launch: Launch, folder: Path) -> None:
 
 def stop_when_asked(launch: Launch, folder: Path) -> int:
     """What takes a wish to stop for itself, saves for long, and is slow to come down then."""
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
     with StopRequest(launch) as stop:
         everybody(launch, folder, "working")
         while stop.reason is None:
@@ -71,7 +76,7 @@ def stop_when_asked(launch: Launch, folder: Path) -> int:
 def linger(launch: Launch, folder: Path) -> None:
     """The last rank leaves later than the others, and has need of the store until then."""
     assert launch.me is not None and launch.store is not None
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
     everybody(launch, folder, "working")
     if launch.me.rank == launch.me.world - 1:
         wait_for(folder / "go")
@@ -82,7 +87,7 @@ def linger(launch: Launch, folder: Path) -> None:
 
 def cut(launch: Launch, folder: Path) -> None:
     """A collective of the last rank breaks."""
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
     everybody(launch, folder, "working")
     assert launch.me is not None
     if launch.me.rank == launch.me.world - 1:
@@ -128,6 +133,8 @@ def print_a_lot(launch: Launch, folder: Path) -> None:
 def raise_it(launch: Launch, folder: Path) -> int:
     """What `RAISES` says, on the ranks that `ON` names."""
     everybody(launch, folder, "working")
+    if os.environ.get("SLOW") == str(rank_of(launch)):
+        time.sleep(0.7)  # behind another rank
     if str(rank_of(launch)) in os.environ["ON"]:
         errors = {
             "user": UserError("give a folder"),
@@ -147,7 +154,7 @@ def raise_it(launch: Launch, folder: Path) -> int:
 
 def record(launch: Launch, folder: Path) -> None:
     """Hangs until it is ended, and writes down which failure it was told to record."""
-    launch.patience(PATIENCE_S)
+    be_patient(launch)
 
     def note(failure: Failure, first: bool) -> bool:
         if "HANGS" in os.environ:

@@ -95,7 +95,7 @@ def rank(number: int, asked: dict[str, Any], folder: Path) -> NoReturn:
     watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 1.0
     ending._WRITING_S = 0.5
     beats.SUSPICIOUS_S = watchdog.SUSPICIOUS_S = cases.SUSPICIOUS_S
-    beats.AGREE_S = watchdog.AGREE_S = cases.AGREE_S
+    beats.AGREE_S = watchdog.AGREE_S = float(os.environ.get("AGREE", cases.AGREE_S))
     if os.environ.get("LATE") == str(number):
         cases.wait_for(folder / "come")
     case = getattr(cases, asked["case"])

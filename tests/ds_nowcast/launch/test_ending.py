@@ -147,6 +147,12 @@ def test_one_line_for_all_ranks_and_one_exit_code(
         assert log.read_text().count("ZeroDivisionError: division by zero\n") == 3, "shown, noted, and told"
 
 
+def test_what_another_rank_found_first_is_told_as_rank_0_s_where_it_finds_it_too(start_ranks: StartRanks) -> None:
+    launch = start_ranks("raise_it", world=2, RAISES="user", ON="01", SLOW="0", AGREE="10")
+    assert launch.codes == [2, 2]
+    assert launch.told == ["error: give a folder"]
+
+
 def test_a_rank_that_comes_behind_a_failure_still_hears_of_it(start_ranks: StartRanks) -> None:
     launch = start_ranks("fail_early", world=2, LATE="1")
     until((launch.folder / "met.0").exists, "rank 0 to fail")

@@ -33,6 +33,13 @@ def test_the_death_of_one_rank_ends_the_others_also_where_they_hang(start_ranks:
         check_end(launch, codes, killed, "no sign of life for")
 
 
+def test_the_death_of_rank_0_is_found_by_its_store_however_patient_the_others_are(start_ranks: StartRanks) -> None:
+    launch = start_ranks("work", world=2, PATIENCE="600")
+    launch.until_all("working")
+    launch.kill(0, signal.SIGKILL)
+    check_end(launch, [KILLED, PEER_LOST], 0, "no sign of life for")
+
+
 @pytest.mark.launch
 def test_a_rank_that_does_nothing_any_more_ends_the_others_and_itself_when_it_wakes_up(start_ranks: StartRanks) -> None:
     launches = [(start_ranks("work", world=3), stopped) for stopped in (0, 1)]
@@ -71,7 +78,7 @@ def test_a_rank_that_hangs_and_is_told_to_end_ends_all(start_ranks: StartRanks) 
 
 
 def test_a_launcher_that_tells_the_others_to_end_does_not_hide_who_died(start_ranks: StartRanks) -> None:
-    launch = start_ranks("hang", world=3)
+    launch = start_ranks("hang", world=3, PATIENCE="600")
     launch.until_all("working")
     launch.kill(1, signal.SIGKILL)
     launch.kill(0, signal.SIGTERM)
@@ -140,7 +147,7 @@ def test_a_broken_collective_is_told_where_all_ranks_are_there(start_ranks: Star
 
 
 def test_behind_a_broken_collective_is_who_died(start_ranks: StartRanks) -> None:
-    launch = start_ranks("cut", world=3)
+    launch = start_ranks("cut", world=3, PATIENCE="600")
     launch.until_all("working")
     launch.kill(1, signal.SIGKILL)
     launch.go_on()
