@@ -127,7 +127,7 @@ def test_a_run_is_begun_without_ssh_resumed_by_torchrun_and_scored_over_pdsh(
     two_hosts: Hosts, config: Path, shards: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    training = ["ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set"]
+    training: list[Any] = ["ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set"]
     begun = [wait(process) for process in two_hosts.start_each(*training, "nowcast.steps=6")]
     assert [ended.code for ended in begun] == [0, 0], begun
     resumed = torchrun(two_hosts, *training, "nowcast.steps=8")
