@@ -85,15 +85,20 @@ def judge(heard: Sequence[Heard], now: float, patience: float) -> Failure | None
         first = 0 if 0 in failed else min(failed, key=lambda rank: heard[rank].in_state)
         beat = heard[first].beat
         assert beat is not None
-        agreed = first == 0 or not beat.expected or now - heard[first].in_state > AGREE_S
+        settled = (first == 0 or not beat.expected) and heard[_culprit(beat, first)].beat is not None
+        agreed = settled or now - heard[first].in_state > AGREE_S
         return _as_told(heard, beat, first) if agreed else None
     suspicious = any(h.beat and h.beat.state in (State.STOPPING, State.CUT) for h in heard)
     limits = (min(patience, SUSPICIOUS_S), PATIENCE_S) if suspicious else (patience, START_LIMIT_S)
     return _lost(heard, now, *limits) or _cut(heard, now)
 
 
+def _culprit(beat: Beat, rank: int) -> int:
+    return rank if beat.culprit is None else beat.culprit
+
+
 def _as_told(heard: Sequence[Heard], beat: Beat, rank: int) -> Failure:
-    culprit = rank if beat.culprit is None else beat.culprit
+    culprit = _culprit(beat, rank)
     known = heard[culprit].beat
     return Failure(culprit, known.host if known else "an unknown host", beat.reason, beat.exit_code)
 
