@@ -107,7 +107,7 @@ def test_what_sees_to_its_own_end_is_left_alone_until_it_has_left(start_ranks: S
 
 
 def test_all_leave_without_a_word(start_ranks: StartRanks) -> None:
-    launch = start_ranks("work", world=3)
+    launch = start_ranks("work", world=3, PATIENCE="60")
     launch.until_all("working")
     launch.go_on()
     assert launch.codes == [0, 0, 0]
@@ -116,7 +116,7 @@ def test_all_leave_without_a_word(start_ranks: StartRanks) -> None:
 
 
 def test_rank_0_stays_with_the_store_until_the_last_has_left(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3)
+    launch = start_ranks("linger", world=3, PATIENCE="60")
     assert launch.code(1) == 0
     assert launch.runs(0)
     launch.go_on()
@@ -125,7 +125,7 @@ def test_rank_0_stays_with_the_store_until_the_last_has_left(start_ranks: StartR
 
 
 def test_a_failure_behind_rank_0_that_has_done_its_work_is_told(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3, FAILS="yes")
+    launch = start_ranks("linger", world=3, FAILS="yes", PATIENCE="60")
     assert launch.code(1) == 0
     launch.go_on()
     check_end(launch, [3, 0, 3], 2, "the last shard is damaged")
