@@ -131,8 +131,9 @@ def test_a_failure_behind_rank_0_that_has_done_its_work_is_told(start_ranks: Sta
     check_end(launch, [3, 0, 3], 2, "the last shard is damaged")
 
 
+@pytest.mark.launch
 def test_a_death_behind_rank_0_that_has_done_its_work_is_told(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3)
+    launch = start_ranks("linger", world=3, PATIENCE="6")
     assert launch.code(1) == 0
     launch.kill(2, signal.SIGKILL)
     check_end(launch, [PEER_LOST, 0, KILLED], 2, "no sign of life for")
