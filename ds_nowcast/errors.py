@@ -18,6 +18,14 @@ class SaveError(ExpectedError):
 
 
 STOPPED = 75  # a signal asked for an end, and the state was saved (sysexits.h EX_TEMPFAIL: try again)
+
+
+class NotStartedError(ExpectedError):
+    """A signal asked for an end before the first step."""
+
+    exit_code = STOPPED
+
+
 PEER_LOST = 5  # a rank or a host is gone, or cannot be reached
 
 

@@ -106,7 +106,7 @@ def join(store: Store | None = None, *, always: bool = False) -> Ranks:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if me:
         if me.local_world < me.world:
-            _show_gloo_the_way(me.master_addr)
+            _show_gloo_the_way(me)
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT, store=store, rank=me.rank, world_size=me.world)
         return Ranks(me.rank, me.world, me.local_rank, me.local_world, device)
     if always:
@@ -134,19 +134,20 @@ def device_of(local_rank: int, me: Launched | None = None) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def _show_gloo_the_way(master: str) -> None:
+def _show_gloo_the_way(me: Launched) -> None:
     """Gloo would take the address that this host's name has, which may be 127.0.0.1: it gets the interface to rank 0."""
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return
+    master, setting = me.master_addr, me.setting("master_addr")
     try:
         interface = interface_to(master)
     except OSError as error:
         raise UserError(
-            f"{host()} knows no way to rank 0's host {master} ({error}); give --master_addr another address"
+            f"{host()} knows no way to rank 0's host {master} ({error}); give {setting} another address"
         ) from None
     if interface is not None and interface.loopback:
         raise UserError(
-            f"on {host()} the master address {master} is {interface.address}, where other hosts cannot reach it; give --master_addr its "
+            f"on {host()} the master address {master} leads to {interface.name} alone, where no other host reaches it; give {setting} its "
             "address in the network, or mend /etc/hosts"
         )
     if interface is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.engine import Engine
-from ds_nowcast.errors import STOPPED, DivergedError
+from ds_nowcast.errors import STOPPED, DivergedError, NotStartedError
 from ds_nowcast.exported import card_of, write_weights
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import environment_world
@@ -90,7 +90,7 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
         ranks.on_first(run.lock_if_there)
         run.begin()
         with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
-            engine = Engine(model, config.for_deepspeed(batch), ranks)
+            engine = built(lambda: Engine(model, config.for_deepspeed(batch), ranks), stop)
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
             )
@@ -101,6 +101,18 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             training.resume()
             ranks.on_first(lambda: run.describe(config, run_is, order_is, batch, asked))
             return training.run(stop)
+
+
+def built(build: Callable[[], Engine], stop: StopRequest) -> Engine:
+    """An engine. Raises NotStartedError where a signal ended the compilation of an operator, which gets it too."""
+    try:
+        return build()
+    except UserError:
+        if stop.reason is None:
+            raise
+        raise NotStartedError(
+            f"stopped by {stop.reason} before the first step; the same command starts again"
+        ) from None
 
 
 class Training:

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.launching import ON_ALL_RANKS, ROOT, Ended, Started, deepspeed, until, wait
+from tests.launching import ON_ALL_RANKS, ROOT, VENV, Ended, Started, deepspeed, until, wait
 from tests.namespaces import OF_HOST, Namespaces, found
 
 PREFIX = "nowcast-hosts-"  # of the temporary folders, before the process id of their owner
@@ -72,14 +72,22 @@ class Hosts:
         self._started: list[Inside] = []
         self._switch, self._hosts = Namespaces("net"), list[Namespaces]()
         atexit.register(self.close)
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        self._own = {process.pid for host in self._hosts for process in host.processes()}
+
+    def _build(self) -> None:
+        """The switch, then host by host."""
         self._switch.ip("link add br0 type bridge", "link set br0 up")
         self._make_ssh()
-        cores = sorted(os.sched_getaffinity(0))
+        number, cores = len(self.names), sorted(os.sched_getaffinity(0))
         for host in range(number):
             self._hosts.append(Namespaces(*OF_HOST, cores=cores[host::number] or [cores[host % len(cores)]]))
             self._boot(host)
         until(lambda: all((self.folder / f"{name}.pid").exists() for name in self.names), 20, "an sshd on each host")
-        self._own = {process.pid for host in self._hosts for process in host.processes()}
 
     def _make_ssh(self) -> None:
         """Keys, and an `ssh` that uses them."""
@@ -133,7 +141,7 @@ class Hosts:
         """Of a user's shell on a host."""
         return {
             **os.environ,
-            "PATH": f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin",
+            "PATH": f"{self.folder}/bin:{VENV}/bin:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
             **ON_ALL_RANKS,
             "PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=5 -o ServerAliveCountMax=3",
@@ -177,29 +185,30 @@ class Hosts:
             capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
 
-    def deepspeed(self, module: str, *args: Any, options: Sequence[Any] = (), slots: int | None = None) -> list[str]:
-        """The command line of a launch on all hosts. options: the launcher's."""
-        return deepspeed(self.hostfile(slots=slots), self.addresses[0], PORT, *options, module=module, args=args)
-
-    def start(
+    def deepspeed(
         self,
         module: str,
         *args: Any,
-        launcher: str = "pdsh",
+        options: Sequence[Any] = (),
         slots: int | None = None,
-        env: dict[str, str] | None = None,
+        master_addr: str | None = None,
+    ) -> list[str]:
+        """The command line of a launch on all hosts. options: the launcher's; slots: of each host, if not those of `Hosts`."""
+        master = master_addr or self.addresses[0]
+        return deepspeed(self.hostfile(slots=slots), master, PORT, *options, module=module, args=args)
+
+    def start(
+        self, module: str, *args: Any, launcher: str = "pdsh", env: dict[str, str] | None = None, **more: Any
     ) -> Inside:
-        """The user's command on host 0: `deepspeed --hostfile ... --module module args`. env: on all hosts."""
+        """The user's command on host 0: `deepspeed --hostfile ... --module module args`. env: on all hosts; more: see `deepspeed`."""
         options = ("--launcher", launcher, "--force_multi")
-        command = self.deepspeed(module, *args, options=options, slots=slots)
+        command = self.deepspeed(module, *args, options=options, **more)
         return self.popen(0, command, cwd=self.workplace(**(env or {})), env=env)
 
-    def start_each(
-        self, module: str, *args: Any, slots: int | None = None, env: dict[str, str] | None = None
-    ) -> list[Inside]:
+    def start_each(self, module: str, *args: Any, env: dict[str, str] | None = None, **more: Any) -> list[Inside]:
         """The same without ssh: a launcher on each host."""
         ranks = range(len(self.names))
-        lines = [self.deepspeed(module, *args, options=("--no_ssh", "--node_rank", i), slots=slots) for i in ranks]
+        lines = [self.deepspeed(module, *args, options=("--no_ssh", "--node_rank", i), **more) for i in ranks]
         return [self.popen(host, line, env=env) for host, line in enumerate(lines)]
 
     def launch(self, module: str, *args: Any, timeout: float = 150, **kwargs: Any) -> Ended:
@@ -208,21 +217,21 @@ class Hosts:
 
     def processes(self, host: int | None = None, *, containing: str = "") -> list[psutil.Process]:
         """What was started on a host, or on all, and still runs. containing: a text of the command line."""
-        found = []
+        alive = []
         for inside in self._hosts if host is None else [self._hosts[host]]:
             for process in inside.processes():
                 with suppress(psutil.Error):
                     if process.pid not in self._own and containing in " ".join(process.cmdline()):
-                        found.append(process)
-        return found
+                        alive.append(process)
+        return alive
 
     def kill(self, number: int, host: int | None = None, *, containing: str = "") -> int:
         """Sends a signal to those; returns to how many."""
-        found = self.processes(host, containing=containing)
-        for process in found:
+        meant = self.processes(host, containing=containing)
+        for process in meant:
             with suppress(psutil.Error):
                 process.send_signal(number)
-        return len(found)
+        return len(meant)
 
     def cut(self, host: int) -> None:
         """Pulls a host's cable out."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
-PREFIX = Path(sys.prefix).resolve()  # where the `deepspeed` script's python is, too, if .venv is a link
+VENV = Path(sys.prefix).resolve()  # where the `deepspeed` script's python is, too, if .venv is a link
 # DeepSpeed builds an extension at its first start, and again wherever another environment's paths were built in
-EXTENSIONS = Path.home() / ".cache/torch_extensions" / f"nowcast-{hashlib.sha256(bytes(PREFIX)).hexdigest()[:8]}"
+EXTENSIONS = Path.home() / ".cache/torch_extensions" / f"nowcast-{hashlib.sha256(bytes(VENV)).hexdigest()[:8]}"
 ON_ALL_RANKS = {"DS_ACCELERATOR": "cpu", "TORCH_EXTENSIONS_DIR": str(EXTENSIONS)}
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Started(subprocess.Popen[str]):
 
 def deepspeed(hostfile: Path, address: str, port: int, *options: Any, module: str, args: Sequence[Any]) -> list[str]:
     """The user's command. options: further ones of the launcher."""
-    command = [PREFIX / "bin/deepspeed", "--hostfile", hostfile, *options]
+    command = [VENV / "bin/deepspeed", "--hostfile", hostfile, *options]
     return [
         str(word) for word in (*command, "--master_addr", address, "--master_port", port, "--module", module, *args)
     ]

@@ -50,7 +50,8 @@ class Board:
             raise PeerLostError(self._no_answer()) from None
         if not first:
             raise UserError(
-                f"port {me.master_port} of {me.master_addr} is in use by another launch; wait for its end, or give --master_port another"
+                f"port {me.master_port} of {me.master_addr} is in use by another launch; wait for its end, or give "
+                f"{me.setting('master_port')} another"
             )
 
     def _connect(self, serves: bool) -> TCPStore:
@@ -69,7 +70,7 @@ class Board:
             if serves:
                 why = "is in use" if "in use" in str(error) else f"cannot be used ({str(error).splitlines()[0]})"
                 raise UserError(
-                    f"port {me.master_port} of {host()} {why}; give a free one with --master_port, the same on all hosts"
+                    f"port {me.master_port} of {host()} {why}; give a free one with {me.setting('master_port')}, the same on all hosts"
                 ) from None
             raise PeerLostError(self._no_answer()) from None
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch._C._distributed_c10d import Store
@@ -24,11 +23,10 @@ from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host, launched, publish
 from ds_nowcast.launch.rank_log import RankLog
 from ds_nowcast.launch.watchdog import Watchdog
+from ds_nowcast.launch.within import within
 from ds_nowcast.ranks import leave
 
-T = TypeVar("T")
-
-_WRITING_S = 5.0  # for a failure to be recorded
+_WRITING_S = 5.0  # for a failure to be recorded, on a disk that may be on the host that has gone
 _WAITING_S = 90.0  # for the watchdog to end us; it takes a third of that
 
 
@@ -88,27 +86,31 @@ class Launch:
         """This rank cannot go on: ends the launch on all ranks."""
         assert self.me is not None and self.watchdog is not None and self.log is not None
         why = explained(error)
-        if why.traced:
-            with suppress(OSError, ValueError):  # nobody may read it any more
-                traceback.print_exception(error)
-        self.log.note("".join(traceback.format_exception(error)))
+        within(_WRITING_S, lambda: self._note(error, why.traced))
         self.watchdog.say(
             why.state, why.reason, why.exit_code, culprit=why.culprit, expected=isinstance(error, ExpectedError)
         )
         self.watchdog.ended(_WAITING_S)
         self._end(Failure(self.me.rank, host(), why.reason, why.exit_code), False)
 
+    def _note(self, error: BaseException, traced: bool) -> None:
+        assert self.log is not None
+        if traced:
+            with suppress(OSError, ValueError):  # nobody may read it any more
+                traceback.print_exception(error)
+        self.log.note("".join(traceback.format_exception(error)))
+
     def _end(self, failure: Failure, told: bool) -> NoReturn:
         """Ends this process for a failure of the launch. told: rank 0 knows, and speaks for all."""
         assert self.me is not None and self.log is not None
-        _within(2 * _WRITING_S, lambda: self._last_words(failure, told))
+        within(2 * _WRITING_S, lambda: self._last_words(failure, told))
         os._exit(failure.exit_code or PEER_LOST)
 
     def _last_words(self, failure: Failure, told: bool) -> None:
         assert self.me is not None and self.log is not None
         first = self.me.rank == 0
         if first or not told:
-            recorded = _within(_WRITING_S, lambda: self.record(failure, first))
+            recorded = within(_WRITING_S, lambda: self.record(failure, first))
             if first or (_speaks(self.me, failure) if recorded is None else recorded):
                 _speak(failure, self.log)
         self.log.note(failure.line)
@@ -127,15 +129,6 @@ class Launch:
             self.watchdog.leave()
             assert self.log is not None
             self.log.remove()
-
-
-def _within(seconds: float, work: Callable[[], T]) -> T | None:
-    """What it returns; None where it takes longer or fails: a disk may be on the host that has gone."""
-    outcome: list[T] = []
-    thread = threading.Thread(target=lambda: outcome.append(work()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return outcome[0] if outcome else None
 
 
 def _speaks(me: Launched, failure: Failure) -> bool:

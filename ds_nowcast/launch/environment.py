@@ -25,6 +25,10 @@ class Launched:
     master_addr: str  # where rank 0 is met
     master_port: int
 
+    def setting(self, name: str) -> str:
+        """How the user states `master_addr` or `master_port`: an option of the launcher, under srun a variable."""
+        return name.upper() if self.launcher == "srun" else f"--{name}"
+
 
 def launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
     """What the launcher says; None where there is none. Raises UserError where it says it by half.

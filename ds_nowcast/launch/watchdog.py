@@ -13,17 +13,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch.distributed import DistError
 
-from ds_nowcast.errors import PEER_LOST
+from ds_nowcast.errors import PEER_LOST, STOPPED
 from ds_nowcast.launch.beats import AGREE_S, PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from ds_nowcast.launch.launcher import Launcher
+from ds_nowcast.launch.within import within
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
@@ -31,23 +32,23 @@ _COMING_S = 20.0  # the same for ranks that are still starting: without rank 0 t
 
 
 class Signals:
-    """Hears of SIGTERM at once, also while the main thread waits in a collective, where Python's handlers do not run."""
+    """Hears of signals at once, also while the main thread waits in a collective, where Python's handlers do not run."""
 
     def __init__(self) -> None:
-        """In the main thread."""
+        """In the main thread. From now on SIGTERM and SIGUSR1 end nothing by themselves."""
         self._reading, writing = os.pipe()
         for end in (self._reading, writing):
             os.set_blocking(end, False)
-        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda number, frame: None)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-    @property
-    def terminated(self) -> bool:
-        """Whether SIGTERM came since this was asked last."""
+    def heard(self) -> set[int]:
+        """The numbers of those that came since this was asked last."""
         try:
-            return signal.SIGTERM in os.read(self._reading, 4096)
+            return set(os.read(self._reading, 4096))
         except BlockingIOError:
-            return False
+            return set()
 
 
 class Watchdog:
@@ -64,6 +65,7 @@ class Watchdog:
         self._broken = False  # whether the store could not be reached the last time
         self._own_lock, self._posting = threading.RLock(), threading.Lock()
         self._poked, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._talk, self._watch)]
         self._launcher, self._signals = Launcher(), Signals()
         self.launcher_gone = False
         self._terminated: float | None = None  # when SIGTERM came
@@ -73,8 +75,8 @@ class Watchdog:
 
     def start(self) -> None:
         """Begins to beat and to listen."""
-        for work in (self._talk, self._watch):
-            threading.Thread(target=work, name=f"watchdog {work.__name__}", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def patience(self, seconds: float) -> None:
         """Silence of so many seconds is a rank's end from now on."""
@@ -92,7 +94,7 @@ class Watchdog:
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        _within(_HEARD_S, self._post)
+        within(_HEARD_S, self._post)
         others = self._me.rank == 0
         while others and not self._over.is_set():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
@@ -100,6 +102,9 @@ class Watchdog:
         if self._over.is_set():
             self._ended.wait()
         self._over.set()
+        self._poked.set()
+        for thread in self._threads:  # one that is in the store's C++ code when Python ends would abort it
+            thread.join(_HEARD_S)
 
     def ended(self, seconds: float) -> None:
         """Waits for `end`, which ends the process; returns where that does not happen."""
@@ -146,14 +151,16 @@ class Watchdog:
                 self._over.set()
                 told = self._me.rank == 0 or self._verdict is not None
                 if told:
-                    _within(_COMING_S if self._me.rank == 0 else _HEARD_S, self._announce, failure)
+                    told_s = _COMING_S if self._me.rank == 0 else _HEARD_S
+                    within(told_s, partial(self._announce, failure))
                 self._end(failure, told)
                 self._ended.set()
 
     def _look_around(self) -> None:
         """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
         self.launcher_gone = self.launcher_gone or self._launcher.gone
-        if self._terminated is None and self._signals.terminated:
+        heard = self._signals.heard()
+        if self._terminated is None and signal.SIGTERM in heard:
             self._terminated = self._now()
             if self._own.state is State.UP:
                 self.say(State.STOPPING)
@@ -164,6 +171,12 @@ class Watchdog:
             return
         if self.launcher_gone:
             self.say(State.FAILED, "its launcher has gone", PEER_LOST)
+        elif signal.SIGUSR1 in heard:  # a scheduler's warning
+            self.say(
+                State.FAILED,
+                "it was asked to stop by SIGUSR1 with nothing to save; the same command starts anew",
+                STOPPED,
+            )
         elif self._terminated is not None and now - self._terminated > SUSPICIOUS_S + AGREE_S:
             self.say(State.FAILED, "it was ended by SIGTERM", 128 + signal.SIGTERM)
 
@@ -205,18 +218,6 @@ class Watchdog:
 
 def _has_left(beat: Beat | None) -> bool:
     return beat is not None and beat.state is State.LEFT
-
-
-def _within(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
-    """Does what may hang, where a link is down, or fail; waits for it no longer than that."""
-
-    def quietly() -> None:
-        with suppress(DistError):
-            work(*arguments)
-
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    thread.join(seconds)
 
 
 def _updated(before: Heard, beat: Beat | None, now: float) -> Heard:

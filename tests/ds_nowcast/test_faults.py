@@ -7,10 +7,12 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.ds_nowcast.test_killed import losses_of
@@ -50,18 +52,28 @@ class Faults:
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{output_of(process)[-3000:]}") from None
 
+    def left(self) -> list[str]:
+        """Ours, and what started them; a host that was cut off keeps its sshd's half of a session until it hears."""
+        with suppress(psutil.Error):
+            return [" ".join(p.cmdline()[:6]) for p in self.hosts.processes() if p.name() != "sshd"]
+        return ["one that is just ending"]
+
     def end(self, name: str, process: Inside, strike: Callable[[], Any] = lambda: None) -> Ended:
         """Strikes; waits for the end of every process on every host, which must come in time."""
         began = time.monotonic()
         strike()
         try:
-            until(lambda: not self.hosts.processes(), LIMIT_S if strike else 150, "the end of all processes")
-        except AssertionError:
-            left = [(p.pid, p.cmdline()[:6]) for p in self.hosts.processes()]
-            raise AssertionError(f"{left} are left after {name}:\n{output_of(process)[-3000:]}") from None
-        self.took[name] = time.monotonic() - began
-        print(f"{name}: all gone after {self.took[name]:.1f} s")
-        return wait(process, 10)
+            until(lambda: not self.left(), LIMIT_S, "the end of all processes")
+            self.took[name] = time.monotonic() - began
+            print(f"{name}: all gone after {self.took[name]:.1f} s")
+            self.hosts.mend(1)
+            until(lambda: not self.hosts.processes(), LIMIT_S, "the end of sshd's sessions")
+            return wait(process, 10)
+        except AssertionError as error:
+            left = self.left()
+            self.hosts.mend(1)
+            process.kill_all()
+            raise AssertionError(f"{error}; left after {name} are {left}:\n{output_of(process)[-3000:]}") from None
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +119,6 @@ def test_a_death_ends_all_hosts_and_is_told_in_one_line(name: str, faults: Fault
     strike, culprits = KILLS[name]
     run, process = faults.start(name)
     ended = faults.end(name, process, strike(faults))
-    faults.hosts.mend(1)
     failure = failure_told(ended, run)
     assert failure["rank"] in culprits and "no sign of life" in failure["reason"]
     assert failure["host"] == faults.hosts.names[failure["rank"] // 2]
@@ -118,7 +129,6 @@ def test_a_link_cut_in_the_middle_of_a_checkpoint(faults: Faults) -> None:
     run, process = faults.start(name, FAULT="3:save:10", FAULT_S="3")
     faults.wait_for(process, (run / "saving").exists)
     ended = faults.end(name, process, lambda: faults.hosts.cut(1))
-    faults.hosts.mend(1)
     assert failure_told(ended, run)["rank"] in {2, 3}
     assert (run / "checkpoints/latest").read_text() == "step_00000005"
 
@@ -162,7 +172,7 @@ LAUNCHERS: dict[str, tuple[int, int, str]] = {  # signal, host, what its command
     "deepspeed killed": (signal.SIGKILL, 0, "bin/deepspeed"),
     "deepspeed terminated": (signal.SIGTERM, 0, "bin/deepspeed"),
     "pdsh killed": (signal.SIGKILL, 0, "pdsh -S"),
-    "a host's launcher killed": (signal.SIGKILL, 1, "-m deepspeed.launcher.launch"),
+    "the launcher of a host killed": (signal.SIGKILL, 1, "-m deepspeed.launcher.launch"),
 }
 
 
@@ -171,16 +181,19 @@ def test_no_orphan_is_left_where_a_launcher_goes(name: str, faults: Faults) -> N
     number, host, command = LAUNCHERS[name]
     _, process = faults.start(name)
     ended = faults.end(name, process, lambda: faults.hosts.kill(number, host, containing=command))
-    assert ended.code != 0
+    assert ended.code != 0 or name == "pdsh killed", (
+        "DeepSpeed's launcher takes a pdsh that was killed for one that is done"
+    )
 
 
 @pytest.mark.parametrize(("seconds", "saved"), [("12", True), ("45", False)])
 def test_deepspeed_s_launcher_leaves_30_seconds_to_save(seconds: str, saved: bool, faults: Faults) -> None:
-    name = f"a host's launcher terminated in a save of {seconds} s"
+    name = f"the launcher of a host terminated in a save of {seconds} s"
     run, process = faults.start(name, FAULT="3:save:10", FAULT_S=seconds)
     faults.wait_for(process, (run / "saving").exists)
-    terminate = ["-m deepspeed.launcher.launch"]
-    ended = faults.end(name, process, lambda: faults.hosts.kill(signal.SIGTERM, 1, containing=terminate[0]))
+    ended = faults.end(
+        name, process, lambda: faults.hosts.kill(signal.SIGTERM, 1, containing="-m deepspeed.launcher.launch")
+    )
     assert ended.code != 0
     assert (run / "checkpoints/latest").read_text() == ("step_00000010" if saved else "step_00000005")
     if not saved:

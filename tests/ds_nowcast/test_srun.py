@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from ds_nowcast.errors import STOPPED
-from tests.launching import ROOT, Ended, free_port
+from tests.launching import ON_ALL_RANKS, ROOT, VENV, Ended, free_port, until
 
 pytestmark = pytest.mark.launch
 
@@ -28,7 +27,7 @@ class Step:
         of_step = {
             "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NODEID": "0", "SLURM_STEP_NODELIST": "localhost",
             "SLURM_NTASKS": str(tasks), "SLURM_STEP_NUM_TASKS": str(tasks), "SLURM_STEP_TASKS_PER_NODE": str(tasks),
-            "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT),
+            "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT), **ON_ALL_RANKS,
         }  # fmt: skip
         self.outputs = [folder / f"task{task}.txt" for task in range(tasks)]
         self.tasks = []
@@ -37,19 +36,27 @@ class Step:
             with output.open("w") as file:
                 self.tasks.append(
                     subprocess.Popen(
-                        [sys.executable, *map(str, command)], cwd=folder, env=rest | of_step | who, stdout=file, stderr=file
+                        [VENV / "bin/python", *map(str, command)], cwd=folder, env=rest | of_step | who, stdout=file, stderr=file
                     )
                 )  # fmt: skip
 
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for task in self.tasks:
+            task.kill()
+            task.wait()
+
+    def trains_in(self, run: Path) -> bool:
+        """Whether a step was made, or none will be."""
+        metrics = run / "metrics.jsonl"
+        return (metrics.exists() and metrics.stat().st_size > 0) or any(task.poll() is not None for task in self.tasks)
+
     def wait(self, seconds: float = 120) -> list[Ended]:
-        """How each task ended; past the time all are killed."""
+        """How each task ended."""
         deadline = time.monotonic() + seconds
-        try:
-            codes = [task.wait(max(0, deadline - time.monotonic())) for task in self.tasks]
-        finally:
-            for task in self.tasks:
-                task.kill()
-                task.wait()
+        codes = [task.wait(max(0, deadline - time.monotonic())) for task in self.tasks]
         return [Ended(code, output.read_text()) for code, output in zip(codes, self.outputs, strict=True)]
 
 
@@ -59,18 +66,17 @@ def test_a_warned_step_saves_and_the_same_command_goes_on(config: Path, shards: 
         "-m", "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run,
         "--set", "nowcast.steps=300", "nowcast.evaluation.every=150", "nowcast.checkpoint.every=300",
     ]  # fmt: skip
-    step = Step(2, tmp_path, *command)
-    metrics = run / "metrics.jsonl"
-    while all(task.poll() is None for task in step.tasks) and not (metrics.exists() and metrics.stat().st_size):
-        time.sleep(0.05)
-    step.tasks[1].send_signal(signal.SIGUSR1)
-    first, other = step.wait()
+    with Step(2, tmp_path, *command) as step:
+        until(lambda: step.trains_in(run), 120, "the first step")
+        step.tasks[1].send_signal(signal.SIGUSR1)
+        first, other = step.wait()
     assert (first.code, other.code) == (STOPPED, STOPPED), first.output + other.output
     [told] = first.lines("stopped at step ")
     assert "by SIGUSR1; saved, the same command goes on" in told
     assert other.output == "", "only rank 0 speaks on srun's screen"
 
-    first, other = Step(2, tmp_path, *command).wait()
+    with Step(2, tmp_path, *command) as step:
+        first, other = step.wait()
     assert (first.code, other.code) == (0, 0), first.output + other.output
     stopped_at = int(told.split("stopped at step ")[1].split()[0])
     assert 0 < stopped_at < 300

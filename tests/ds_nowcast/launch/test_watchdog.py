@@ -77,6 +77,15 @@ def test_a_rank_that_hangs_and_is_told_to_end_ends_all(start_ranks: StartRanks) 
         check_end(launch, [TERMINATED] * 2, asked, "it was ended by SIGTERM")
 
 
+def test_a_scheduler_s_warning_ends_what_has_nothing_to_save_so_that_it_is_queued_again(
+    start_ranks: StartRanks,
+) -> None:
+    launch = start_ranks("hang", world=2)
+    launch.until_all("working")
+    launch.kill(1, signal.SIGUSR1)
+    check_end(launch, [STOPPED] * 2, 1, "it was asked to stop by SIGUSR1")
+
+
 def test_a_launcher_that_tells_the_others_to_end_does_not_hide_who_died(start_ranks: StartRanks) -> None:
     launch = start_ranks("hang", world=3, PATIENCE="600")
     launch.until_all("working")
