@@ -40,8 +40,10 @@ def wait_for(*paths: Path) -> None:
 
 
 def everybody(launch: Launch, folder: Path, name: str) -> None:
-    """Waits for all ranks to come to this place."""
-    assert launch.me is not None
+    """Waits for all ranks to come to this place, and to have heard of those they listen to."""
+    assert launch.me is not None and launch.watchdog is not None
+    while any(heard.beat is None for heard in launch.watchdog._heard[launch.me.rank == 0 :]):
+        time.sleep(0.01)
     tell(launch, folder, name)
     wait_for(*(folder / f"{name}.{rank}" for rank in range(launch.me.world)))
 

@@ -93,7 +93,7 @@ def rank(number: int, asked: dict[str, Any], folder: Path) -> NoReturn:
     if "OWN_FILES" in os.environ:  # of what the launcher leads each rank's output into
         print_to(folder / f"stdout.{number}")
     watchdog._EVERY_S, watchdog._HEARD_S = 0.1, 1.0
-    ending._WRITING_S = 0.5
+    ending._WRITING_S = float(os.environ.get("WRITING", ending._WRITING_S))
     beats.SUSPICIOUS_S = watchdog.SUSPICIOUS_S = cases.SUSPICIOUS_S
     beats.AGREE_S = watchdog.AGREE_S = float(os.environ.get("AGREE", cases.AGREE_S))
     if os.environ.get("LATE") == str(number):

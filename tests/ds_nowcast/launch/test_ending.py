@@ -185,7 +185,7 @@ def test_rank_0_records_a_failure_and_without_it_whoever_finds_it_first_speaks(s
 
 
 def test_a_disk_that_hangs_where_a_failure_is_recorded_keeps_no_rank_and_hides_nothing(start_ranks: StartRanks) -> None:
-    launches = [start_ranks("record", world=3, HANGS="yes") for _ in range(2)]
+    launches = [start_ranks("record", world=3, HANGS="yes", WRITING="0.5") for _ in range(2)]
     for killed, launch in enumerate(launches):
         launch.until_all("working")
         launch.kill(killed, signal.SIGKILL)
@@ -205,7 +205,7 @@ def test_with_no_record_and_without_rank_0_one_rank_of_each_host_speaks(start_ra
 
 
 def test_where_ranks_cannot_meet_one_of_each_host_says_why(start_ranks: StartRanks) -> None:
-    first = start_ranks("work", world=2)
+    first = start_ranks("work", world=2, PATIENCE="60")
     first.until_all("working")
     port = first.port
     second = start_ranks("never_begin", world=2, port=port)

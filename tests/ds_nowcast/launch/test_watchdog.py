@@ -116,7 +116,7 @@ def test_what_sees_to_its_own_end_is_left_alone_until_it_has_left(start_ranks: S
 
 
 def test_all_leave_without_a_word(start_ranks: StartRanks) -> None:
-    launch = start_ranks("work", world=3)
+    launch = start_ranks("work", world=3, PATIENCE="60")
     launch.until_all("working")
     launch.go_on()
     assert launch.codes == [0, 0, 0]
@@ -125,7 +125,7 @@ def test_all_leave_without_a_word(start_ranks: StartRanks) -> None:
 
 
 def test_rank_0_stays_with_the_store_until_the_last_has_left(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3)
+    launch = start_ranks("linger", world=3, PATIENCE="60")
     assert launch.code(1) == 0
     assert launch.runs(0)
     launch.go_on()
@@ -134,14 +134,15 @@ def test_rank_0_stays_with_the_store_until_the_last_has_left(start_ranks: StartR
 
 
 def test_a_failure_behind_rank_0_that_has_done_its_work_is_told(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3, FAILS="yes")
+    launch = start_ranks("linger", world=3, FAILS="yes", PATIENCE="60")
     assert launch.code(1) == 0
     launch.go_on()
     check_end(launch, [3, 0, 3], 2, "the last shard is damaged")
 
 
+@pytest.mark.launch
 def test_a_death_behind_rank_0_that_has_done_its_work_is_told(start_ranks: StartRanks) -> None:
-    launch = start_ranks("linger", world=3)
+    launch = start_ranks("linger", world=3, PATIENCE="6")
     assert launch.code(1) == 0
     launch.kill(2, signal.SIGKILL)
     check_end(launch, [PEER_LOST, 0, KILLED], 2, "no sign of life for")
