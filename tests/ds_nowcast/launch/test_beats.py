@@ -86,7 +86,7 @@ def verdict(*ranks: Heard, patience: float = PATIENCE) -> tuple[int, int] | None
         ([UP, failed(since=1.0, code=6), failed(since=2.0, code=7)], (2, 7)),  # the first
         ([UP, failed(since=SOON, expected=True), rank(silent=31.0)], None),  # a reason is worth waiting for
         ([failed(since=0.0, culprit=2), UP, UP], (2, 4)),
-        ([failed(since=0.0, culprit=1), absent(5.0)], (1, 4)),
+        ([failed(since=AGREE_S + 0.1, culprit=1), absent(5.0)], (1, 4)),
         ([CUT, failed(since=5.0)], (1, 4)),
     ],
 )  # fmt: skip
@@ -153,7 +153,8 @@ def test_a_verdict_stands_as_long_as_nobody_says_anything_new(
 def test_a_failure_is_told_with_the_host_of_whom_it_came_from() -> None:
     ranks = [failed(since=0.0, culprit=1), rank(number=1)]
     assert judge(ranks, NOW, PATIENCE) == Failure(1, "n1", "the loss is not finite", 4)
-    gone = judge([failed(since=0.0, culprit=1), absent(1.0)], NOW, PATIENCE)
+    assert judge([failed(since=SOON, culprit=1), absent(1.0)], NOW, PATIENCE) is None, "it may yet say its name"
+    gone = judge([failed(since=AGREE_S + 0.1, culprit=1), absent(1.0)], NOW, PATIENCE)
     assert gone is not None and gone.host == "an unknown host"
 
 
