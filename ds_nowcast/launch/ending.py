@@ -9,18 +9,17 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-import torch
 from torch._C._distributed_c10d import Store
-from torch.distributed import DistError
 
 from data_prep.console import INTERRUPTED, ends_politely
 from data_prep.errors import ExpectedError
 from ds_nowcast.errors import PEER_LOST
-from ds_nowcast.launch.beats import Failure, State
+from ds_nowcast.launch.beats import Failure
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host, launched, publish
+from ds_nowcast.launch.explained import explained
 from ds_nowcast.launch.rank_log import RankLog
 from ds_nowcast.launch.watchdog import Watchdog
 from ds_nowcast.launch.within import within
@@ -148,46 +147,6 @@ def _speak(failure: Failure, log: RankLog) -> None:
         if log.path is not None:
             log.say(f"each rank's log: {log.path.parent}")
         log.say(failure.line)
-
-
-class Why(NamedTuple):
-    """What an exception means for the launch."""
-
-    reason: str
-    exit_code: int
-    state: State = State.FAILED
-    traced: bool = False  # whether a traceback tells more than the reason
-    culprit: int | None = None
-
-
-def explained(error: BaseException) -> Why:
-    """An exception in the words of the user."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ExpectedError):
-        return Why(text, error.exit_code, culprit=error.rank)
-    if isinstance(error, KeyboardInterrupt):
-        return Why("interrupted", INTERRUPTED)
-    if isinstance(error, SystemExit):  # argparse's, which has told why
-        return Why("", error.code if isinstance(error.code, int) else 1)
-    if _is_of_the_network(error):
-        return Why(f"the connection to another rank broke ({_shortened(text)})", PEER_LOST, State.CUT)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
-        return Why(
-            f"out of memory ({_shortened(text) or type(error).__name__}); lower train_micro_batch_size_per_gpu (accumulation makes up "
-            "for it), or raise zero_optimization.stage",
-            1,
-        )
-    return Why(f"{type(error).__name__}: {_shortened(text)}", 1, traced=True)
-
-
-def _is_of_the_network(error: BaseException) -> bool:
-    """Whether a collective broke, which says little about why."""
-    text = str(error)
-    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and ("/gloo/" in text or "NCCL" in text))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def ends_as_a_rank(run: Callable[[Launch], int]) -> int:

@@ -14,8 +14,9 @@ from torch.distributed import DistNetworkError
 from data_prep.errors import DataError, ExpectedError, UserError
 from ds_nowcast.errors import PEER_LOST, STOPPED, DivergedError, PeerLostError, SaveError
 from ds_nowcast.launch.beats import Failure, State
-from ds_nowcast.launch.ending import Launch, Why, ends_as_a_rank, explained, parser
+from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import host
+from ds_nowcast.launch.explained import Why, explained
 from tests.ds_nowcast.launch.conftest import StartRanks, until
 
 GLOO = "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:4242"
