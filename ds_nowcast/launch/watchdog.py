@@ -20,6 +20,7 @@ from typing import Any
 from torch.distributed import DistError
 
 from ds_nowcast.errors import PEER_LOST, STOPPED
+from ds_nowcast.launch.aborts import Aborts
 from ds_nowcast.launch.beats import AGREE_S, PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
@@ -66,7 +67,7 @@ class Watchdog:
         self._own_lock, self._posting = threading.RLock(), threading.Lock()
         self._poked, self._over, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._talk, self._watch)]
-        self._launcher, self._signals = Launcher(), Signals()
+        self._launcher, self._signals, self._aborts = Launcher(), Signals(), Aborts(self._aborted)
         self.launcher_gone = False
         self._terminated: float | None = None  # when SIGTERM came
         self.stops_itself = False  # whether the command sees to an end itself after SIGTERM, or without its launcher
@@ -91,6 +92,10 @@ class Watchdog:
                 self._own = replace(self._own, state=state, reason=reason, exit_code=exit_code, **more)
         self._poked.set()
 
+    def _aborted(self) -> None:
+        """It may be because of another rank that has gone, which is found by its silence."""
+        self.say(State.CUT, "a library aborted it; the end of its log says why", 128 + signal.SIGABRT)
+
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
@@ -102,6 +107,7 @@ class Watchdog:
         if self._over.is_set():
             self._ended.wait()
         self._over.set()
+        self._aborts.let_go()
         self._poked.set()
         for thread in self._threads:  # one that is in the store's C++ code when Python ends would abort it
             thread.join(_HEARD_S)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -61,6 +63,16 @@ def hang(launch: Launch, folder: Path) -> None:
     everybody(launch, folder, "working")
     assert launch.store is not None
     launch.store.wait(["what nobody says"], timedelta(seconds=60))
+
+
+def abort(launch: Launch, folder: Path) -> None:
+    """A library gives up in a thread of its own on all ranks but 0, as NCCL does on all ranks that had to do with one that is gone."""
+    be_patient(launch)
+    everybody(launch, folder, "working")
+    wait_for(folder / "go")
+    if rank_of(launch) > 0:
+        threading.Thread(target=ctypes.CDLL(None).abort).start()
+    time.sleep(60)
 
 
 def stop_when_asked(launch: Launch, folder: Path) -> int:

@@ -95,6 +95,17 @@ def test_a_launcher_that_tells_the_others_to_end_does_not_hide_who_died(start_ra
     check_end(launch, [PEER_LOST, KILLED, PEER_LOST], 1, "no sign of life for")
 
 
+def test_a_library_s_abort_is_told_and_does_not_hide_who_died_before(start_ranks: StartRanks) -> None:
+    alone, dead = start_ranks("abort", world=2), start_ranks("abort", world=3)
+    for launch in (alone, dead):
+        launch.until_all("working")
+    dead.kill(2, signal.SIGKILL)
+    for launch in (alone, dead):
+        launch.go_on()
+    check_end(alone, [128 + signal.SIGABRT] * 2, 1, "a library aborted it")
+    check_end(dead, [PEER_LOST, PEER_LOST, KILLED], 2, "no sign of life for")
+
+
 def test_the_end_of_the_launcher_ends_all(start_ranks: StartRanks) -> None:
     launch = start_ranks("hang", world=2)
     launch.until_all("working")
