@@ -107,6 +107,8 @@ def join(store: Store | None = None, *, always: bool = False) -> Ranks:
     if me:
         if me.local_world < me.world:
             _show_gloo_the_way(me)
+        if store is not None:
+            store.set_timeout(GROUP_TIMEOUT)  # torch sets it in a store of its own making alone
         dist.init_process_group(backend, timeout=GROUP_TIMEOUT, store=store, rank=me.rank, world_size=me.world)
         return Ranks(me.rank, me.world, me.local_rank, me.local_world, device)
     if always:

@@ -96,11 +96,11 @@ def _job(args: argparse.Namespace, settings: Mapping[str, str]) -> Job:
     hosts = read_hostfile(Path(args.hostfile))
     here = str(Path.cwd())
     exported = {name: value for name, value in os.environ.items() if name.startswith(_EXPORTED)}
-    secrets = {name: value for name, value in settings.items() if is_secret(name)}
+    secrets = {name: value for name, value in {**exported, **settings}.items() if is_secret(name)}
     path = f"{here}:{exported['PYTHONPATH']}" if exported.get("PYTHONPATH") else here
     return Job(
         hosts, args.hostfile, all(host.loopback for host in hosts), args.launcher, here,
-        environment={**exported, "PYTHONPATH": path, **{n: v for n, v in settings.items() if n not in secrets}},
+        environment={n: v for n, v in {**exported, "PYTHONPATH": path, **settings}.items() if n not in secrets},
         secrets=secrets,
         ssh_port=args.ssh_port, master_addr=args.master_addr, master_port=args.master_port,
         config=args.deepspeed_config, overrides=args.set, shards=args.shards, run=args.run,

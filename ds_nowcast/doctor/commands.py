@@ -141,8 +141,10 @@ def _srun(job: Job, here: Here, examined: Examined) -> list[Form]:
     ]
     gpus = all(isinstance(one.devices, Devices) and one.devices.gpus for one in examined.seen)
     ranks = slots.pop()
+    cores = min((one.devices.cores for one in examined.seen if isinstance(one.devices, Devices)), default=ranks)
     words = [
         "srun", f"--nodes={len(names)}", f"--ntasks-per-node={ranks}", *([f"--gpus-per-node={ranks}"] if gpus else []),
+        f"--cpus-per-task={max(1, cores // ranks)}", "--kill-on-bad-exit=0",  # they save and end together by themselves
         f"--nodelist={','.join(names)}", job.python, "-m", MODULE, *training(job),
     ]  # fmt: skip
     settings = _settings(here, examined.seen[0])

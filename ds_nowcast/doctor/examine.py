@@ -15,6 +15,7 @@ from ds_nowcast.doctor.remote import PROBE, Session, over_ssh
 from ds_nowcast.doctor.trouble import Target
 
 HELLO_S, LOOK_S, DISK_S, PORT_S = 30.0, 60.0, 20.0, 10.0
+TORCH_S = 180.0  # to import it from a cold disk, which a launch allows too
 _STARTING_AT_ONCE = 64
 
 
@@ -79,7 +80,7 @@ async def _look(job: Job, one: Seen, session: Session, *, first: bool, master: s
     """What a host can tell alone."""
     one.way = await session.ask(Way, "way", PORT_S, master=master)
     one.hostfile = await session.ask(Digest, "file", DISK_S, path=job.hostfile)
-    one.devices = await session.ask(Devices, "devices", LOOK_S)
+    one.devices = await session.ask(Devices, "devices", TORCH_S)
     settings = {"config": job.config, "overrides": list(job.overrides)}
     if job.config is not None:
         one.config = await session.ask(Digest, "config", LOOK_S, path=job.config, overrides=settings["overrides"])

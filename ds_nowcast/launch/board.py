@@ -43,9 +43,10 @@ class Board:
             if me.rank == 0:
                 for key in (*self._keys, "verdict"):
                     self._store.set(key, "")  # else asking for it would wait
-                self._store.set("open", "yes")
+                self._store.set("open", str(me.world))
             self._store.wait(["open"], _START_LIMIT)
-            first = self._store.add(f"claim/{me.rank}", 1) == 1
+            ours = self._store.get("open") == str(me.world).encode()
+            first = ours and self._store.add(f"claim/{me.rank}", 1) == 1
         except DistError:
             raise PeerLostError(self._no_answer()) from None
         if not first:

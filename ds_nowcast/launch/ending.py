@@ -66,6 +66,11 @@ class Launch:
         """Whether what started us has ended."""
         return self.watchdog is not None and self.watchdog.launcher_gone
 
+    @property
+    def asked_to_stop(self) -> str | None:
+        """The name of the signal that did, if one came since this launch began."""
+        return None if self.watchdog is None else self.watchdog.asked_to_stop
+
     def stops_itself(self, does: bool) -> None:
         """Whether the command ends by itself after SIGTERM, and where the launcher has gone; else the watchdog ends it."""
         if self.watchdog is not None:
@@ -119,7 +124,7 @@ class Launch:
 
     def leave(self) -> None:
         """All is done here."""
-        self.stops_itself(True)
+        self.stops_itself(False)  # from here on what hangs is ended, some time after somebody asked for it
         with suppress(RuntimeError):
             leave()
         if self.log is not None:

@@ -30,17 +30,25 @@ def explained(error: BaseException) -> Why:
         return Why(text, error.exit_code, culprit=error.rank)
     if isinstance(error, KeyboardInterrupt):
         return Why("interrupted", INTERRUPTED)
-    if isinstance(error, SystemExit):  # argparse's, which has told why
-        return Why("", error.code if isinstance(error.code, int) else 1)
-    if _is_of_the_network(error):
-        return Why(f"the connection to another rank broke ({_shortened(text)})", PEER_LOST, State.CUT)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if isinstance(error, SystemExit):
+        told = error.code == 2  # argparse's, which has told why
+        return Why("" if told else f"it left with {error.code!r}", error.code if isinstance(error.code, int) else 1)
+    if _is_of_memory(error, text):
         return Why(
             f"out of memory ({_shortened(text) or type(error).__name__}); lower train_micro_batch_size_per_gpu (accumulation makes up "
             "for it), or raise zero_optimization.stage",
             1,
         )
+    if _is_of_the_network(error):
+        return Why(f"the connection to another rank broke ({_shortened(text)})", PEER_LOST, State.CUT)
     return Why(f"{type(error).__name__}: {_shortened(text)}", 1, traced=True)
+
+
+def _is_of_memory(error: BaseException, text: str) -> bool:
+    """Whether there was too little, also for NCCL."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in text for words in ("can't allocate memory", "out of memory")
+    )
 
 
 def _is_of_the_network(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 import psutil
 
 _HOST_LAUNCHER = "deepspeed.launcher.launch"  # DeepSpeed's part on each host, our parent; ssh's shell says it too
+_OF_HOST_LAUNCHER = "CROSS_SIZE"  # a variable that it sets, and other launchers do not
 
 
 class Launcher:
@@ -18,8 +19,12 @@ class Launcher:
         """Looks at them once; a process that cannot be looked at is not watched."""
         self._parent = os.getppid()
         self._links: list[tuple[psutil.Process, int]] = []
+        self._lost = False  # whether it had gone before we looked
         with suppress(psutil.Error):
             self._watch(psutil.Process(self._parent))
+            self._lost = _OF_HOST_LAUNCHER in os.environ and not any(
+                _HOST_LAUNCHER in word for process in psutil.Process().parents() for word in process.cmdline()
+            )
 
     def _watch(self, parent: psutil.Process) -> None:
         """DeepSpeed's launcher of this host, the shell it may run in, and pdsh where it runs on this host."""
@@ -38,7 +43,11 @@ class Launcher:
     @property
     def gone(self) -> bool:
         """Whether one of them has ended since."""
-        return os.getppid() != self._parent or any(_has_lost(process, parent) for process, parent in self._links)
+        return (
+            self._lost
+            or os.getppid() != self._parent
+            or any(_has_lost(process, parent) for process, parent in self._links)
+        )
 
 
 def _mentions(process: psutil.Process, text: str) -> bool:

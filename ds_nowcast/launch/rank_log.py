@@ -60,8 +60,9 @@ class RankLog:
 
     def say(self, text: str) -> None:
         """A line on the screen's standard error, from any rank."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         with suppress(OSError):
             os.write(self._screen, f"{text}\n".encode(errors="replace"))
 

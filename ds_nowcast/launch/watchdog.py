@@ -30,6 +30,7 @@ from ds_nowcast.launch.within import within
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
 _COMING_S = 20.0  # the same for ranks that are still starting: without rank 0 they would wait for it
+_STOPPING_S = 1800.0  # for a step and a save without a launcher, which would end what hangs
 
 
 class Signals:
@@ -70,6 +71,8 @@ class Watchdog:
         self._launcher, self._signals, self._aborts = Launcher(), Signals(), Aborts(self._aborted)
         self.launcher_gone = False
         self._terminated: float | None = None  # when SIGTERM came
+        self._alone_since: float | None = None  # when the launcher was found to have gone
+        self.asked_to_stop: str | None = None  # by which signal, whoever hears of it
         self.stops_itself = False  # whether the command sees to an end itself after SIGTERM, or without its launcher
         self._stopped_itself = -math.inf  # when it did so last
         self.patience(PATIENCE_S)
@@ -101,7 +104,7 @@ class Watchdog:
         self.say(State.LEFT)
         within(_HEARD_S, self._post)
         others = self._me.rank == 0
-        while others and not self._over.is_set():
+        while others and not self._over.is_set() and not self._must_go():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
             time.sleep(_EVERY_S / 20)
         if self._over.is_set():
@@ -111,6 +114,12 @@ class Watchdog:
         self._poked.set()
         for thread in self._threads:  # one that is in the store's C++ code when Python ends would abort it
             thread.join(_HEARD_S)
+
+    def _must_go(self) -> bool:
+        """Whether nobody waits for this rank any more, or something has long asked for its end."""
+        grace = SUSPICIOUS_S + AGREE_S
+        asked = [since for since in (self._alone_since, self._terminated) if since is not None]
+        return bool(asked) and self._now() - max(min(asked), self._stopped_itself) > grace
 
     def ended(self, seconds: float) -> None:
         """Waits for `end`, which ends the process; returns where that does not happen."""
@@ -164,14 +173,18 @@ class Watchdog:
 
     def _look_around(self) -> None:
         """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
+        now = self._now()
         self.launcher_gone = self.launcher_gone or self._launcher.gone
+        if self.launcher_gone and self._alone_since is None:
+            self._alone_since = now
         heard = self._signals.heard()
+        for number in heard & {signal.SIGTERM, signal.SIGUSR1}:
+            self.asked_to_stop = signal.Signals(number).name
         if self._terminated is None and signal.SIGTERM in heard:
             self._terminated = self._now()
             if self._own.state is State.UP:
                 self.say(State.STOPPING)
-        now = self._now()
-        if self.stops_itself:
+        if self.stops_itself and (self._alone_since is None or now - self._alone_since < _STOPPING_S):
             self._stopped_itself = now
         if now - self._stopped_itself <= SUSPICIOUS_S + AGREE_S:  # it has yet to leave
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 
@@ -12,14 +13,24 @@ from rich.table import Table
 from rich.text import Text
 
 
+class Screen(Console):
+    """One that may be closed: a run goes on unseen, rather than end for want of somebody to look at it."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich's own would leave the program."""
+        self.quiet = True
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), self.file.fileno())
+
+
 class Display:
     """Use as a context: the terminal is put back however the run ends."""
 
     def __init__(self, steps: int, *, speaks: bool, quiet: bool = False) -> None:
         """speaks: this rank speaks for all; quiet: warnings alone, on stderr."""
         shown = speaks and not quiet
-        self._console = Console(quiet=not shown, highlight=False, soft_wrap=True)
-        self._aside = Console(stderr=True, quiet=not speaks, highlight=False, soft_wrap=True)
+        self._console = Screen(quiet=not shown, highlight=False, soft_wrap=True)
+        self._aside = Screen(stderr=True, quiet=not speaks, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("step"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self._console
         )

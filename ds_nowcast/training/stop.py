@@ -40,6 +40,8 @@ class StopRequest:
     @property
     def reason(self) -> str | None:
         """Why this rank wants to stop; None while it does not."""
+        if self._reason is None:
+            self._reason = self._launch.asked_to_stop  # one that came before there was anything to stop
         if self._reason is None and self._launch.launcher_gone:
             self._reason = "the launcher has gone"
         return self._reason

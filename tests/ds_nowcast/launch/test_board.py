@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import socket
 import time
@@ -130,3 +131,11 @@ def test_many_ranks_may_have_their_connections() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_rank_of_a_larger_launch_does_not_join_a_smaller_one_that_has_its_port() -> None:
+    port = free_port()
+    boards = meet(2, port)
+    with pytest.raises(UserError, match=f"port {port} of 127.0.0.1 is in use by another launch"):
+        Board(dataclasses.replace(of(3, port), world=4))
+    assert boards[0].beats() == [None, None]

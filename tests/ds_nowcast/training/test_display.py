@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
 
 from ds_nowcast.training import display as display_module
 from ds_nowcast.training.display import Display
+from tests.launching import ROOT
 
 VALUES = {"loss": "0.01234", "lr": "1.00e-03"}
 
@@ -61,7 +65,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     def console(**options: bool) -> Console:
         return Console(file=screen, force_terminal=True, width=100, color_system=None, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(display_module, "Console", console)
+    monkeypatch.setattr(display_module, "Screen", console)
     return screen
 
 
@@ -79,3 +83,21 @@ def test_the_terminal_is_put_back_behind_an_error(terminal: io.StringIO) -> None
         _ = 1 / 0
     assert "\x1b[?25l" in terminal.getvalue(), "the cursor is hidden while the panel lives"
     assert terminal.getvalue().rstrip("\n").endswith("\x1b[?25h")
+
+
+def test_a_run_goes_on_where_nobody_looks_at_it_any_more() -> None:
+    reading, writing = os.pipe()
+    code = (
+        "from ds_nowcast.training.display import Display\n"
+        "with Display(10, speaks=True) as display:\n"
+        "    display.say('seen'); input()\n"
+        "    for step in range(3): display.step(step, {}); display.warn('unseen')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=writing, stderr=writing, text=True
+    )
+    os.close(writing)
+    assert os.read(reading, 100) == b"seen\n"
+    os.close(reading)
+    process.communicate("go on\n")
+    assert process.returncode == 0

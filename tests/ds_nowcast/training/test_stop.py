@@ -79,3 +79,9 @@ def test_the_first_reason_stays() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         launch.gone = True
         assert stop.reason == "SIGUSR1"
+
+
+def test_a_signal_that_came_before_there_was_anything_to_stop_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Launch, "asked_to_stop", "SIGUSR1")
+    with StopRequest(Launch(None)) as stop:
+        assert stop.reason == "SIGUSR1"
