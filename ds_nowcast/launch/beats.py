@@ -141,6 +141,16 @@ def silence(rank: int, host: str, seconds: float) -> Failure:
     )  # fmt: skip
 
 
+def unanswered(host: str, seconds: float) -> Failure:
+    """Of rank 0 where it cannot hear the others, and says nothing about them."""
+    return Failure(
+        0, host,
+        f"the store where the ranks meet has not answered for {seconds:.0f} s: its host or network is down; mend that, then the same "
+        "command goes on from the last checkpoint",
+        PEER_LOST,
+    )  # fmt: skip
+
+
 def not_come(rank: int, seconds: float) -> Failure:
     """Of a rank that has never said anything."""
     return Failure(

@@ -32,6 +32,8 @@ class Board:
     def __init__(self, me: Launched) -> None:
         """Meets the others. Raises UserError where the port is taken, PeerLostError where rank 0 does not come."""
         self._me = me
+        # The store looks up the name of each that connects, all others waiting: a lost packet of the DNS would cost 5 s
+        os.environ.setdefault("RES_OPTIONS", "timeout:2")
         serves = me.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         self._server = self._connect(serves)  # kept: the store ends with it
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

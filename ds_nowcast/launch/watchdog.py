@@ -21,7 +21,18 @@ from torch.distributed import DistError
 
 from ds_nowcast.errors import PEER_LOST, STOPPED
 from ds_nowcast.launch.aborts import Aborts
-from ds_nowcast.launch.beats import AGREE_S, PATIENCE_S, SUSPICIOUS_S, Beat, Failure, Heard, State, judge, silence
+from ds_nowcast.launch.beats import (
+    AGREE_S,
+    PATIENCE_S,
+    SUSPICIOUS_S,
+    Beat,
+    Failure,
+    Heard,
+    State,
+    judge,
+    silence,
+    unanswered,
+)  # fmt: skip
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from ds_nowcast.launch.launcher import Launcher
@@ -63,6 +74,7 @@ class Watchdog:
         now = self._now()
         self._own, self._own_since = Beat(host()), now
         self._heard = [Heard(None, now, now)] * (me.world if me.rank == 0 else 1)
+        self._listened = now  # when the store answered last
         self._verdict: Failure | None = None
         self._broken = False  # whether the store could not be reached the last time
         self._own_lock, self._posting = threading.RLock(), threading.Lock()
@@ -150,6 +162,7 @@ class Watchdog:
             beats = [beat]
         now = self._now()
         self._heard = [_updated(before, beat, now) for before, beat in zip(self._heard, beats, strict=True)]
+        self._listened = now
 
     def _now(self) -> float:
         """A clock that stands still while this process does: what was stopped must not take the others for silent."""
@@ -200,10 +213,14 @@ class Watchdog:
             self.say(State.FAILED, "it was ended by SIGTERM", 128 + signal.SIGTERM)
 
     def _judged_by_first(self) -> Failure | None:
+        listened = self._listened  # the present, to judge by: what could not be heard since was not silent
         with self._own_lock:
-            now = self._now()
-            mine = Heard(self._own, now, self._own_since)  # it need not hear of itself through the store
-        return judge([mine, *self._heard[1:]], now, self._patience_s)
+            mine = Heard(self._own, listened, self._own_since)  # it need not hear of itself through the store
+        failure = judge([mine, *self._heard[1:]], listened, self._patience_s)
+        unheard = self._now() - listened
+        if failure is None and unheard > self._patience_s + SUSPICIOUS_S:
+            return unanswered(self._own.host, unheard)
+        return failure
 
     def _judged_behind_first(self) -> Failure | None:
         """Rank 0's verdict; or our own of rank 0, where it cannot be heard any more."""

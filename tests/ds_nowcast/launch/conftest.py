@@ -83,7 +83,8 @@ class Started:
 def nursery() -> Iterator[subprocess.Popen[bytes]]:
     """The process that forks ranks."""
     command = [sys.executable, "-m", "tests.ds_nowcast.launch.nursery"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    env = os.environ | {"RES_OPTIONS": "timeout:1"}  # torch's store asks the DNS, which may lose a packet
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         yield process
