@@ -41,12 +41,14 @@ def test_two_workstations_are_set_up_as_the_page_says(two_hosts: Hosts, tmp_path
     (tmp_path / "hostfile").write_text(code_of(page, "n1 slots") + "\n")
 
     def typed(*lines: str) -> str:
-        done = two_hosts.command(0, ["bash", "-c", "\n".join(lines)], cwd=tmp_path, timeout=300)
+        nothing = "unset PDSH_SSH_ARGS_APPEND PYTHONPATH"  # which the page has not told to set
+        done = two_hosts.command(0, ["bash", "-c", "\n".join([nothing, *lines])], cwd=tmp_path, timeout=300)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout
 
     doctor, shell = code_of(page, "source .venv"), code_of(page, "export PDSH")
-    assert "2 of 2 hosts ok, 0 failed" in typed(doctor)
+    told = typed(shell, doctor)
+    assert "2 of 2 hosts ok, 0 failed" in told and "keep-alive: set" in told
     assert "DS_ACCELERATOR=cpu\n" in (tmp_path / ".deepspeed_env").read_text()
     launch = code_of(page, "deepspeed --hostfile hostfile --module ds_nowcast.train")
     typed("source .venv/bin/activate", shell, f"{launch} --set {QUICKLY}")

@@ -1,7 +1,7 @@
 """Run on ranks by test_faults: a training whose steps take a while, one of whose ranks has a fault of its own.
 
-FAULT is rank:what:step: `exception` and `memory` in that step, `save` a checkpoint of that step half of which takes
-FAULT_S seconds, during which the run folder holds a file `saving`; `none` nothing.
+FAULT is rank:what:step. `exception` and `memory` come in that step, and the file FAULT_AT with them; `save` is a checkpoint
+of that step half of which takes FAULT_S seconds, during which the run folder holds a file `saving`; `none` is nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def in_step(step: int, fault: Callable[[], None]) -> None:
 
     def run(self: TrainingStep, *args: Any) -> Any:
         time.sleep(STEP_S)
-        if self._engine.steps == step:
+        if self._engine.steps == step and "FAULT_AT" in os.environ:
+            Path(os.environ["FAULT_AT"]).touch()
             fault()
         return really(self, *args)
 

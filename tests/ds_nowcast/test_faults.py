@@ -141,8 +141,9 @@ def test_a_link_cut_in_the_middle_of_a_checkpoint(faults: Faults) -> None:
     ],
 )
 def test_an_error_of_one_rank_ends_all(name: str, fault: str, told: str, faults: Faults) -> None:
-    run, process = faults.start(name, FAULT=fault)
-    faults.wait_for(process, lambda: (run / "failure.json").exists())
+    moment = faults.folder / f"moment{fault[0]}"
+    run, process = faults.start(name, FAULT=fault, FAULT_AT=str(moment))
+    faults.wait_for(process, moment.exists)
     ended = faults.end(name, process)
     failure = failure_told(ended, run)
     rank = int(fault[0])
@@ -170,6 +171,7 @@ def test_a_damaged_sample_past_the_limit_ends_all_and_names_the_rank_that_met_it
 
 LAUNCHERS: dict[str, tuple[int, int, str]] = {  # signal, host, what its command line holds
     "deepspeed killed": (signal.SIGKILL, 0, "bin/deepspeed"),
+    "deepspeed interrupted": (signal.SIGINT, 0, "bin/deepspeed"),
     "deepspeed terminated": (signal.SIGTERM, 0, "bin/deepspeed"),
     "pdsh killed": (signal.SIGKILL, 0, "pdsh -S"),
     "the launcher of a host killed": (signal.SIGKILL, 1, "-m deepspeed.launcher.launch"),
@@ -179,8 +181,12 @@ LAUNCHERS: dict[str, tuple[int, int, str]] = {  # signal, host, what its command
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_no_orphan_is_left_where_a_launcher_goes(name: str, faults: Faults) -> None:
     number, host, command = LAUNCHERS[name]
-    _, process = faults.start(name)
+    run, process = faults.start(name)
+    made = max(losses_of(run))
     ended = faults.end(name, process, lambda: faults.hosts.kill(number, host, containing=command))
+    saved = int((run / "checkpoints/latest").read_text().removeprefix("step_"))
+    assert saved >= made, f"what was made by then is saved:\n{ended.output[-2000:]}"
+    assert not (run / "failure.json").exists()
     assert ended.code != 0 or name == "pdsh killed", (
         "DeepSpeed's launcher takes a pdsh that was killed for one that is done"
     )
