@@ -24,6 +24,7 @@ from ds_nowcast.launch.beats import START_LIMIT_S, Beat, Failure
 from ds_nowcast.launch.environment import Launched, host
 
 _START_LIMIT = timedelta(seconds=START_LIMIT_S)
+_MUTE_S = 5.0  # past it: where nothing listens at all torch's store itself gives up
 
 
 class Board:
@@ -116,7 +117,7 @@ def _in_time(work: Callable[[], TCPStore]) -> TCPStore:
             outcome.set_exception(error)
 
     threading.Thread(target=do, daemon=True).start()
-    return outcome.result(_START_LIMIT.total_seconds())
+    return outcome.result(_START_LIMIT.total_seconds() + _MUTE_S)
 
 
 def _allow_files(number: int) -> None:

@@ -91,11 +91,15 @@ def test_a_rank_that_another_launch_has_already_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("there", ["nobody", "something else", "a store of something else"])
-def test_where_rank_0_does_not_answer_that_is_told(there: str, impatient: None) -> None:
+def test_where_rank_0_does_not_answer_that_is_told(
+    there: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     address = ("127.0.0.1", port)
     listening = socket.create_server(address) if there == "something else" else None
     other = TCPStore(*address, is_master=True, wait_for_workers=False) if there.startswith("a store") else None
+    if listening is not None:
+        monkeypatch.setattr(board_module, "_MUTE_S", 0.1)
     with pytest.raises(PeerLostError) as caught:
         Board(of(1, port))
     del other
