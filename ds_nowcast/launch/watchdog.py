@@ -8,10 +8,10 @@ that was killed is still found within seconds.
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -36,32 +36,13 @@ from ds_nowcast.launch.beats import (
 from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from ds_nowcast.launch.launcher import Launcher
+from ds_nowcast.launch.signals import Signals
 from ds_nowcast.launch.within import within
 
 _EVERY_S = 1.0
 _HEARD_S = 5.0  # for all ranks to have read the verdict, before the store goes with rank 0
 _COMING_S = 20.0  # the same for ranks that are still starting: without rank 0 they would wait for it
 _STOPPING_S = 1800.0  # for a step and a save without a launcher, which would end what hangs
-
-
-class Signals:
-    """Hears of signals at once, also while the main thread waits in a collective, where Python's handlers do not run."""
-
-    def __init__(self) -> None:
-        """In the main thread. From now on SIGTERM and SIGUSR1 end nothing by themselves."""
-        self._reading, writing = os.pipe()
-        for end in (self._reading, writing):
-            os.set_blocking(end, False)
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, lambda number, frame: None)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def heard(self) -> set[int]:
-        """The numbers of those that came since this was asked last."""
-        try:
-            return set(os.read(self._reading, 4096))
-        except BlockingIOError:
-            return set()
 
 
 class Watchdog:
@@ -169,6 +150,24 @@ class Watchdog:
         return time.monotonic() - self._held_up_s
 
     def _watch(self) -> None:
+        try:
+            failure = self._found()
+        except Exception as error:  # a guard that has gone must not go unseen
+            traceback.print_exc()
+            failure = Failure(
+                self._me.rank, self._own.host, f"its watchdog failed ({type(error).__name__}: {error})", 1
+            )
+        if failure is not None:
+            self._over.set()
+            told = self._me.rank == 0 or self._verdict is not None
+            if told:
+                told_s = _COMING_S if self._me.rank == 0 else _HEARD_S
+                within(told_s, partial(self._announce, failure))
+            self._end(failure, told)
+            self._ended.set()
+
+    def _found(self) -> Failure | None:
+        """Looks until there is a failure, or all is over."""
         looked = time.monotonic()
         while not self._over.wait(_EVERY_S / 4):
             since, looked = looked, time.monotonic()
@@ -176,13 +175,8 @@ class Watchdog:
             self._look_around()
             failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
             if failure is not None:
-                self._over.set()
-                told = self._me.rank == 0 or self._verdict is not None
-                if told:
-                    told_s = _COMING_S if self._me.rank == 0 else _HEARD_S
-                    within(told_s, partial(self._announce, failure))
-                self._end(failure, told)
-                self._ended.set()
+                return failure
+        return None
 
     def _look_around(self) -> None:
         """Has the launcher gone, has it sent SIGTERM? It does where another rank has ended, which must be told first."""
