@@ -50,7 +50,8 @@ check: setup
 	$(BIN)/pytest -q -n auto -m "not launch and not hosts"
 
 test: setup
-	$(BIN)/pytest -m "not hosts" --durations 10
+	$(BIN)/pytest -q -n auto -m "not launch and not hosts"
+	$(BIN)/pytest -m "launch and not hosts" --durations 10
 
 test-hosts: setup
 	$(BIN)/pytest -m hosts --durations 10

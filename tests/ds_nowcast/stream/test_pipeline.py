@@ -331,6 +331,7 @@ def test_a_buffer_too_small_for_two_steps_is_refused(shards: Shards) -> None:
         training_stream(shards, DATA, 0, batch=200, rank=0, world=1, start=0, threads=1)
 
 
+@pytest.mark.launch
 def test_memory_stays_within_what_is_stated_with_a_hundred_thousand_shards(tmp_path: Path) -> None:
     """`nowcast.data.buffer_mb`, the index, and 64 MB for tables of contents; flat in the number of samples read."""
     command = [sys.executable, "-m", "tests.ds_nowcast.stream.memory_case", str(tmp_path)]
