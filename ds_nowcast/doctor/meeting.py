@@ -65,9 +65,10 @@ async def share(pairs: Sequence[Pair]) -> None:
         for writer, outcome in zip(written.values(), _outcomes(seen, len(written)), strict=True):
             if outcome:
                 unseen = f"{one.host.name} does not see in {place} what {writer.host.name} wrote"
-                problems.append((writer if one is first else one, unseen if outcome in written else outcome))
+                problem = writer if one is first else one, unseen if outcome in written else outcome
+                (by_first if one is first else by_others).append(problem)
 
-    problems: list[tuple[Seen, str]] = []
+    by_first, by_others = list[tuple[Seen, str]](), list[tuple[Seen, str]]()
     await together(leave(*pair, number) for number, pair in enumerate(pairs))
     if first.shared == "":
         theirs = {f"{name}.{number}": one for number, (one, _) in enumerate(others, 1) if one.shared == ""}
@@ -75,7 +76,7 @@ async def share(pairs: Sequence[Pair]) -> None:
     else:
         for one, _ in others:
             one.shared = None  # the first host's trouble comes first
-    for blamed, problem in problems:
+    for blamed, problem in by_first + by_others:  # whoever answered sooner
         blamed.shared = blamed.shared or problem
     await together(_removed(session) for _, session in pairs)
 
