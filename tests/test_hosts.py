@@ -140,5 +140,6 @@ def _living_in(namespaces: set[int]) -> list[int]:
 
 if __name__ == "__main__":
     of = "{RANK} of {WORLD_SIZE}".format_map(os.environ)
-    print(f"said: {of} on {socket.gethostname()} {os.environ['DS_ACCELERATOR']}, {os.environ['SAID']}", flush=True)
+    line = f"said: {of} on {socket.gethostname()} {os.environ['DS_ACCELERATOR']}, {os.environ['SAID']}\n"
+    os.write(1, line.encode())  # at once: print would write the end of the line by itself, and ranks share the screen
     time.sleep(float(os.environ.get("SLEEPS", "0")))
