@@ -38,6 +38,7 @@ class Session:
 
     def __init__(self, target: Target, command: Sequence[str]) -> None:
         self._target, self._command = target, command
+        self._starting: asyncio.Task[asyncio.subprocess.Process] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._errors: deque[bytes] = deque(maxlen=16)
         self._chatter: deque[str] = deque(maxlen=16)
@@ -47,11 +48,14 @@ class Session:
     async def start(self) -> None:
         """Starts it; whether that went well is seen when it is asked."""
         pipe = asyncio.subprocess.PIPE
-        try:
-            self._process = await asyncio.create_subprocess_exec(
+        self._starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
                 *self._command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LONGEST_LINE,
                 start_new_session=True,  # Ctrl-C is for the doctor: a probe must live on to clean up
-            )  # fmt: skip
+            )
+        )  # fmt: skip
+        try:
+            self._process = await asyncio.shield(self._starting)  # what has begun when Ctrl-C comes is ended by `close`
         except OSError as error:
             self.broken = Wrong(f"{self._command[0]} cannot be started here ({error.strerror}); install it")
             return
@@ -106,15 +110,22 @@ class Session:
 
     async def close(self) -> None:
         """Ends the probe; it removes what it left."""
-        if self._process is None or self._reading is None:
+        if self._starting is None:
             return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 0 if self.broken else _ENDING_S)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        self._reading.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reading
+        try:
+            process = await self._starting
+        except OSError:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 0 if self.broken else _ENDING_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        if self._reading is not None:
+            self._reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reading

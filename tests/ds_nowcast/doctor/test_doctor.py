@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -111,6 +112,12 @@ def test_a_port_that_is_taken(fake_ssh: Path, capsys: pytest.CaptureFixture[str]
     assert f"FAIL master port on localhost: port {port} is in use by process {os.getpid()}" in text
 
 
+def path_of(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return str(process.environ().get("PATH"))
+    return ""
+
+
 def test_ctrl_c_ends_it_and_all_it_started(fake_ssh: Path) -> None:
     command = [sys.executable, "-m", "ds_nowcast.doctor", "--hostfile", hostfile(fake_ssh, "silent", "silent2")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
@@ -121,7 +128,8 @@ def test_ctrl_c_ends_it_and_all_it_started(fake_ssh: Path) -> None:
         out, errors = doctor.communicate(timeout=30)
     assert (doctor.returncode, out) == (130, "")
     assert errors.splitlines()[-1] == "interrupted" and "Traceback" not in errors
-    assert ours and not any(process.is_running() and process.status() != "zombie" for process in ours)
+    orphans = [process for process in psutil.process_iter() if str(fake_ssh.parent) in path_of(process)]
+    assert ours and not psutil.wait_procs(ours + orphans, timeout=5)[1]
 
 
 @pytest.mark.parametrize(
