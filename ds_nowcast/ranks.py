@@ -68,6 +68,10 @@ class Ranks:
         dist.all_gather_object(things, thing)
         return things
 
+    def reasons(self, mine: str | None) -> dict[int, str]:
+        """Why ranks cannot go on, of those that cannot, on every rank; None: this one can."""
+        return {rank: reason for rank, reason in enumerate(self.gather(mine)) if reason}
+
     def from_first(self, thing: Any) -> Any:
         """Rank 0's thing on every rank."""
         return self.gather(thing if self.first else None)[0]

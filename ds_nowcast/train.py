@@ -24,7 +24,6 @@ from ds_nowcast.launch.environment import environment_world
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, StoppedError, comparison, headline, selected
-from ds_nowcast.stream.order import identity
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
 from ds_nowcast.training.agreement import check_alike, check_shared
@@ -32,9 +31,9 @@ from ds_nowcast.training.checkpoints import Checkpoints
 from ds_nowcast.training.damage import note_damage
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
-from ds_nowcast.training.run_folder import Metrics, RunFolder, run_identity, saving
+from ds_nowcast.training.run_folder import Metrics, RunFolder, saving
 from ds_nowcast.training.sample_log import SampleLog
-from ds_nowcast.training.start import check_fits, first_model
+from ds_nowcast.training.start import check_start, first_model
 from ds_nowcast.training.step import TrainingStep
 from ds_nowcast.training.stop import StopRequest
 
@@ -73,10 +72,8 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
     overrides = [*args.set, *([] if args.seed is None else [f"nowcast.seed={args.seed}"])]
     config, run = load_config(args.deepspeed_config, overrides), RunFolder(args.run)
     shards = open_for(args.shards, config.nowcast.data)
-    batch, asked = run.batch(config, environment_world())
-    check_fits(config, shards, batch)
-    run_is, order_is = run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
-    run.check(run_is, order_is, new_order=args.new_order)
+    start = check_start(config, shards, run, environment_world(), new_order=args.new_order)
+    batch = start.batch
     model = first_model(config, run, args.init_from)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
@@ -99,7 +96,7 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             run.begin()
             launch.logs_in(run.logs)
             training.resume()
-            ranks.on_first(lambda: run.describe(config, run_is, order_is, batch, asked))
+            ranks.on_first(lambda: run.describe(config, start.run, start.order, batch, start.asked))
             return training.run(stop)
 
 
@@ -207,14 +204,13 @@ class Training:
 
     def end_for(self, failure: ExpectedError | None) -> None:
         """Saves, and raises DataError on all ranks: some rank's samples cannot be had, or noted, any more."""
-        everywhere = self.ranks.gather(failure and str(failure))
-        reasons = sorted({reason for reason in everywhere if reason})
+        reasons = self.ranks.reasons(None if failure is None else str(failure))
         if self.engine.steps > self.saved:
             self.save()
         self.shards.source.close()  # ends what is still being tried
         reached = f"saved at step {self.saved}" if self.saved else "no step was made"
-        first = next(rank for rank, reason in enumerate(everywhere) if reason)
-        raise DataError(f"{'; '.join(reasons)}; {reached}, the same command goes on").at(first)
+        told = "; ".join(sorted(set(reasons.values())))
+        raise DataError(f"{told}; {reached}, the same command goes on").at(min(reasons))
 
     def resume(self) -> None:
         """Goes on from the newest whole checkpoint, if there is one, whatever number of ranks and ZeRO stage saved it."""
@@ -281,7 +277,7 @@ class Training:
         if self.engine.steps > self.saved:
             self.save()
         self.shards.source.close()  # reads under way must not delay the end
-        reasons = sorted({reason for reason in self.ranks.gather(stop.reason) if reason})
+        reasons = sorted(set(self.ranks.reasons(stop.reason).values()))
         self.display.say(
             f"stopped at step {self.engine.steps} by {', '.join(reasons)}; saved, the same command goes on"
         )

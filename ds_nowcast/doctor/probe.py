@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any, TextIO
@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from data_prep.errors import ExpectedError
 from ds_nowcast.doctor import ports, sights, tokens
 from ds_nowcast.doctor.protocol import MARK
+from ds_nowcast.launch.within import within
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "hello": sights.hello,
@@ -42,7 +43,7 @@ def main() -> None:
     threading.Thread(target=serve, args=(iter(asked.get, None), answers), daemon=True).start()
     for line in sys.stdin:
         asked.put(line)
-    within(_REMOVING_S, "", tokens.remove, ends=True)
+    answered(_REMOVING_S, "", tokens.remove, ends=True)
     os._exit(0)
 
 
@@ -50,34 +51,30 @@ def serve(questions: Iterable[str], answers: TextIO) -> None:
     """One answer per line of `questions`."""
     for line in questions:
         asked = json.loads(line)
-        answer = within(asked["limit_s"], asked["ask"], QUESTIONS[asked["ask"]], **asked["given"])
+        answer = answered(asked["limit_s"], asked["ask"], QUESTIONS[asked["ask"]], **asked["given"])
         answers.write(f"\n{MARK}{json.dumps(answer)}\n")
         answers.flush()
 
 
-def within(limit_s: float, what: str, work: Callable[..., Any], **given: Any) -> dict[str, Any]:
+def answered(limit_s: float, what: str, work: Callable[..., Any], **given: Any) -> dict[str, Any]:
     """The answer of `work`, or that it hangs: a network disk that is gone lets nobody go."""
-    answer: dict[str, Any] = {
-        "wrong": f"no answer about {what} within {limit_s:.0f} s; a disk or a server that hangs? mend or unmount it"
-    }
+    try:
+        return within(limit_s, lambda: _said(what, work, given))
+    except TimeoutError:
+        return {
+            "wrong": f"no answer about {what} within {limit_s:.0f} s; a disk or a server that hangs? mend or unmount it"
+        }
 
-    def run() -> None:
-        result: dict[str, Any]
-        try:
-            result = {"said": asdict(work(**given))}
-        except ExpectedError as error:
-            result = {"wrong": str(error)}
-        except OSError as error:
-            result = {"wrong": f"{error.filename or what}: {error.strerror or error}"}
-        except Exception as error:
-            result = {"wrong": f"{what}: {type(error).__name__}: {error}"}
-        answer.clear()
-        answer.update(result)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    return dict(answer)
+def _said(what: str, work: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {"said": asdict(work(**given))}
+    except ExpectedError as error:
+        return {"wrong": str(error)}
+    except OSError as error:
+        return {"wrong": f"{error.filename or what}: {error.strerror or error}"}
+    except Exception as error:
+        return {"wrong": f"{what}: {type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from data_prep.errors import UserError
 from ds_nowcast.doctor import ports
 from ds_nowcast.doctor.protocol import Clock, Devices, Digest, Folder, Hello
+from ds_nowcast.launch.shared_disk import nearest_folder
 
 if TYPE_CHECKING:
     from data_prep.shards.index import Shards
@@ -120,27 +121,20 @@ def _opened(location: str, config: str | None, overrides: Sequence[str]) -> Shar
 def fit(location: str, config: str, overrides: Sequence[str], run: str | None, world: int) -> Digest:
     """What a training checks before its ranks meet: config, shards, model, run folder, number of ranks. Raises UserError."""
     from ds_nowcast.config import load_config
-    from ds_nowcast.stream.order import identity
     from ds_nowcast.stream.windows import open_for
-    from ds_nowcast.training.run_folder import RunFolder, run_identity
-    from ds_nowcast.training.start import check_fits
+    from ds_nowcast.training.run_folder import RunFolder
+    from ds_nowcast.training.start import check_start
 
     settings = load_config(config, overrides)
     opened = open_for(location, settings.nowcast.data)
-    batch = settings.batch(world)
-    if run is not None:
-        folder_of_run = RunFolder(run)
-        batch, _ = folder_of_run.batch(settings, world)
-        order = identity(opened, settings.nowcast.data, settings.nowcast.seed)
-        folder_of_run.check(run_identity(settings, opened), order, new_order=False)
-    check_fits(settings, opened, batch)
-    return Digest("", f"{batch.total} samples a step")
+    start = check_start(settings, opened, None if run is None else RunFolder(run), world)
+    return Digest("", f"{start.batch.total} samples a step")
 
 
 def folder(path: str) -> Folder:
     """Where the run folder lies, or will lie. Raises UserError."""
     run = Path(path).absolute()
-    place = next(folder for folder in (run, *run.parents) if folder.is_dir())
+    place = nearest_folder(run)
     if place == run.parent and run.exists():
         raise UserError(f"{run} is a file; give --run a folder")
     return Folder(str(place), _kind(place.resolve()), shutil.disk_usage(place).free / 1e9)

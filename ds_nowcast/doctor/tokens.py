@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock
 
 from data_prep.errors import UserError
 from ds_nowcast.doctor.protocol import Outcomes
+from ds_nowcast.launch.shared_disk import unseen
 
 PREFIX = ".nowcast-doctor-"
-_SEEN_WITHIN_S = 10.0  # network disks show a new file to other hosts with some delay
 _left: list[Path] = []
 _lock, _ended = Lock(), Event()
 
@@ -46,18 +45,8 @@ def _leave(path: Path) -> None:
 
 def see(place: str, names: list[str]) -> Outcomes:
     """Which of the files are seen, "" each, else the name."""
-    deadline = time.monotonic() + _SEEN_WITHIN_S
-    while True:
-        unseen = [name for name in names if not _is_seen(Path(place) / name)]
-        if not unseen or time.monotonic() > deadline:
-            return Outcomes([name if name in unseen else "" for name in names])
-        time.sleep(0.2)
-
-
-def _is_seen(path: Path) -> bool:
-    with suppress(OSError):
-        return path.exists()
-    return False
+    missing = {path.name for path in unseen([Path(place) / name for name in names])}
+    return Outcomes([name if name in missing else "" for name in names])
 
 
 def remove(*, ends: bool = False) -> Outcomes:

@@ -94,13 +94,12 @@ class Move:
             _set_common(engine, saved)
         except Exception as error:
             failure = f"rank {self.ranks.rank}: {in_one_line(error)}"
-        everywhere = self.ranks.gather(failure)
-        failures = [why for why in everywhere if why]
+        failures = self.ranks.reasons(failure)
         if failures:
             raise SaveError(
-                f"{universal} could not be read ({'; '.join(failures)}); run the same command again when it can, and see that the "
+                f"{universal} could not be read ({'; '.join(failures.values())}); run the same command again when it can, and see that the "
                 "run folder is on a disk that all hosts share"
-            ).at(next(rank for rank, why in enumerate(everywhere) if why))
+            ).at(min(failures))
         if self.stage == 3:
             engine.optimizer.checkpoint_event_epilogue()  # gathers it again
         elif self.stage > 0:

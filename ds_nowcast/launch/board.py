@@ -8,9 +8,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -22,6 +19,7 @@ from data_prep.errors import UserError
 from ds_nowcast.errors import PeerLostError
 from ds_nowcast.launch.beats import START_LIMIT_S, Beat, Failure
 from ds_nowcast.launch.environment import Launched, host
+from ds_nowcast.launch.within import within
 
 _START_LIMIT = timedelta(seconds=START_LIMIT_S)
 _MUTE_S = 5.0  # past it: where nothing listens at all torch's store itself gives up
@@ -63,10 +61,11 @@ class Board:
         if serves:
             _allow_files(2 * me.world + 256)  # two connections a rank
         try:
-            return _in_time(
+            return within(  # TCPStore hangs for ever on a port where something mute listens
+                START_LIMIT_S + _MUTE_S,
                 lambda: TCPStore(
                     me.master_addr, me.master_port, is_master=serves, wait_for_workers=False, timeout=_START_LIMIT
-                )
+                ),
             )
         except TimeoutError:
             raise PeerLostError(self._no_answer()) from None
@@ -104,20 +103,6 @@ class Board:
     def announce(self, failure: Failure) -> None:
         """The verdict. Raises DistError."""
         self._store.set("verdict", json.dumps(asdict(failure)))
-
-
-def _in_time(work: Callable[[], TCPStore]) -> TCPStore:
-    """What it returns or raises. TimeoutError where it hangs: TCPStore does for ever on a port where something mute listens."""
-    outcome: Future[TCPStore] = Future()
-
-    def do() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=do, daemon=True).start()
-    return outcome.result(_START_LIMIT.total_seconds() + _MUTE_S)
 
 
 def _allow_files(number: int) -> None:

@@ -90,7 +90,8 @@ class Launch:
         """This rank cannot go on: ends the launch on all ranks."""
         assert self.me is not None and self.watchdog is not None and self.log is not None
         why = explained(error)
-        within(_WRITING_S, lambda: self._note(error, why.traced))
+        with suppress(Exception):  # what cannot be written must not keep the launch from its end, nor does it below
+            within(_WRITING_S, lambda: self._note(error, why.traced))
         self.watchdog.say(
             why.state, why.reason, why.exit_code, culprit=why.culprit, expected=isinstance(error, ExpectedError)
         )
@@ -107,14 +108,17 @@ class Launch:
     def _end(self, failure: Failure, told: bool) -> NoReturn:
         """Ends this process for a failure of the launch. told: rank 0 knows, and speaks for all."""
         assert self.me is not None and self.log is not None
-        within(2 * _WRITING_S, lambda: self._last_words(failure, told))
+        with suppress(Exception):
+            within(2 * _WRITING_S, lambda: self._last_words(failure, told))
         os._exit(failure.exit_code or PEER_LOST)
 
     def _last_words(self, failure: Failure, told: bool) -> None:
         assert self.me is not None and self.log is not None
         first = self.me.rank == 0
         if first or not told:
-            recorded = within(_WRITING_S, lambda: self.record(failure, first))
+            recorded = None
+            with suppress(Exception):
+                recorded = within(_WRITING_S, lambda: self.record(failure, first))
             if first or (_speaks(self.me, failure) if recorded is None else recorded):
                 _speak(failure, self.log)
         self.log.note(failure.line)

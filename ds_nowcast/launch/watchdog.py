@@ -13,8 +13,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch.distributed import DistError
@@ -95,7 +95,8 @@ class Watchdog:
     def leave(self) -> None:
         """All is done. Rank 0 stays until the others have left too, or one failed: the store ends with it."""
         self.say(State.LEFT)
-        within(_HEARD_S, self._post)
+        with suppress(DistError, TimeoutError):
+            within(_HEARD_S, self._post)
         others = self._me.rank == 0
         while others and not self._over.is_set() and not self._must_go():
             others = any(h.beat is None or h.beat.state is not State.LEFT for h in self._heard[1:])
@@ -161,8 +162,8 @@ class Watchdog:
             self._over.set()
             told = self._me.rank == 0 or self._verdict is not None
             if told:
-                told_s = _COMING_S if self._me.rank == 0 else _HEARD_S
-                within(told_s, partial(self._announce, failure))
+                with suppress(DistError, TimeoutError):
+                    within(_COMING_S if self._me.rank == 0 else _HEARD_S, lambda: self._announce(failure))
             self._end(failure, told)
             self._ended.set()
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import TypeVar
-
-from torch.distributed import DistError
 
 T = TypeVar("T")
 
 
-def within(seconds: float, work: Callable[[], T]) -> T | None:
-    """What it returns; None where it takes longer, the network breaks or the disk fails. It may go on behind our back."""
-    outcome: list[T] = []
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """What it returns or raises. Raises TimeoutError where it takes longer; it may then go on behind our back."""
+    outcome: Future[T] = Future()
 
-    def quietly() -> None:
-        with suppress(DistError, OSError):
-            outcome.append(work())
+    def do() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=quietly, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return outcome[0] if outcome else None
+    threading.Thread(target=do, daemon=True).start()
+    return outcome.result(seconds)

@@ -105,9 +105,8 @@ class Evaluation:
 
     def _end_for(self, failure: str | None) -> NoReturn:
         """Raises SourceError on all ranks: some rank's samples cannot be had any more."""
-        everywhere = self._ranks.gather(failure)
-        reasons = sorted({reason for reason in everywhere if reason})
-        raise SourceError("; ".join(reasons)).at(next(rank for rank, reason in enumerate(everywhere) if reason))
+        reasons = self._ranks.reasons(failure)
+        raise SourceError("; ".join(sorted(set(reasons.values())))).at(min(reasons))
 
     def _score(
         self, predict: Predict, batch: StepCodes, model: ScoreSums, persistence: ScoreSums

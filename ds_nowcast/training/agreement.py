@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +13,8 @@ from data_prep.errors import UserError
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.launch.environment import host
+from ds_nowcast.launch.shared_disk import nearest_folder, unseen
 from ds_nowcast.ranks import Ranks
-
-_SEEN_WITHIN_S = 10.0  # network disks show a new file to other hosts with some delay
 
 
 def check_alike(ranks: Ranks, config: RunConfig, shards: Shards, batch: Batch) -> None:
@@ -41,7 +39,7 @@ def check_shared(folder: Path, ranks: Ranks) -> None:
     hosts = [rank for rank, first in enumerate(ranks.gather(ranks.local_rank == 0)) if first]
     if len(hosts) < 2:
         return
-    place = ranks.on_first(lambda: _existing(folder.absolute()))
+    place = ranks.on_first(lambda: nearest_folder(folder.absolute()))
     name = ranks.from_first(f".shared-{secrets.token_hex(8)}")
     files = {rank: place / f"{name}.{rank}" for rank in hosts}
     try:
@@ -50,8 +48,7 @@ def check_shared(folder: Path, ranks: Ranks) -> None:
                 files[ranks.rank].touch(exist_ok=False)
         ranks.barrier()
         needed = list(files.values()) if ranks.first else [files[0]]
-        unseen = _unseen(needed)
-        everywhere = ranks.gather((host(), [path.name for path in unseen]))
+        everywhere = ranks.gather((host(), [path.name for path in unseen(needed)]))
     finally:
         if ranks.rank in files:
             with suppress(OSError):
@@ -64,22 +61,3 @@ def check_shared(folder: Path, ranks: Ranks) -> None:
                 f"the run folder {folder} is not shared: {name_of_host} does not see in {place} what {writer} wrote; checkpoints need "
                 "one folder for all hosts: give --run a path on a network disk that all of them mount and may write to"
             ).at(other)
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
-
-
-def _unseen(paths: list[Path]) -> list[Path]:
-    """Those that do not appear."""
-    deadline = time.monotonic() + _SEEN_WITHIN_S
-    while (missing := [path for path in paths if not _is_seen(path)]) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return missing
-
-
-def _is_seen(path: Path) -> bool:
-    with suppress(OSError):
-        return path.exists()
-    return False

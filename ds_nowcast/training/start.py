@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,9 +13,9 @@ from ds_nowcast.exported import load_into, read_weights
 from ds_nowcast.model_space import thresholds_of
 from ds_nowcast.models import NowcastModel, build_model, check_size
 from ds_nowcast.stream.augment import augmented_shape
-from ds_nowcast.stream.order import training_order
+from ds_nowcast.stream.order import OrderIdentity, identity, training_order
 from ds_nowcast.stream.pipeline import batches_that_fit
-from ds_nowcast.training.run_folder import RunFolder
+from ds_nowcast.training.run_folder import RunFolder, run_identity
 
 
 def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
@@ -27,8 +28,34 @@ def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> No
     return model
 
 
-def check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
-    """Raises UserError where the config asks for what the shards or the model do not give; starts nothing."""
+class Start(NamedTuple):
+    """What is known before the ranks meet."""
+
+    batch: Batch
+    asked: Batch  # see RunFolder.batch
+    run: dict[str, Any]  # what may not change between the launches of a run
+    order: OrderIdentity
+
+
+def check_start(
+    config: RunConfig, shards: Shards, run: RunFolder | None, world: int, *, new_order: bool = False
+) -> Start:
+    """Raises UserError where config, shards, number of ranks and run folder do not fit together; starts nothing.
+
+    run: None where it is not known yet.
+    """
+    batch, asked = run.batch(config, world) if run else (config.batch(world),) * 2
+    _check_fits(config, shards, batch)
+    start = Start(
+        batch, asked, run_identity(config, shards), identity(shards, config.nowcast.data, config.nowcast.seed)
+    )
+    if run is not None:
+        run.check(start.run, start.order, new_order=new_order)
+    return start
+
+
+def _check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
+    """Whether the shards and the model give what the config asks for."""
     keys = config.nowcast
     training_order(shards, keys.data, keys.seed)
     shards.split(keys.evaluation.split)

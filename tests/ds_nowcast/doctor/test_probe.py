@@ -17,7 +17,7 @@ import pytest
 
 from data_prep.errors import UserError
 from ds_nowcast.doctor import ports, sights, tokens
-from ds_nowcast.doctor.probe import serve, within
+from ds_nowcast.doctor.probe import answered, serve
 from ds_nowcast.doctor.protocol import MARK, Clock, Folder, Hello, Listening, Outcomes, Wrong, said
 from tests.launching import ROOT, free_port
 
@@ -43,7 +43,7 @@ def test_what_a_user_did_wrong_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_what_hangs_is_an_answer_too() -> None:
-    answer = within(0.1, "disks", lambda: threading.Event().wait(20))
+    answer = answered(0.1, "disks", lambda: threading.Event().wait(20))
     assert "no answer about disks within 0 s" in answer["wrong"]
 
 

@@ -15,6 +15,7 @@ import torch
 from data_prep.errors import UserError
 from data_prep.shards.index import Shards, open_shards
 from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.launch import shared_disk
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.training import agreement
 from ds_nowcast.training.agreement import check_alike, check_shared
@@ -69,7 +70,7 @@ def on_all(work: Callable[[Ranks], None], hosts: list[str]) -> list[UserError | 
 @pytest.fixture(autouse=True)
 def of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agreement, "host", lambda: HERE.name)
-    monkeypatch.setattr(agreement, "_SEEN_WITHIN_S", 0.3)
+    monkeypatch.setattr(shared_disk, "_SEEN_WITHIN_S", 0.3)
 
 
 def check_same(errors: list[UserError | None], rank: int, text: str) -> None:
@@ -213,7 +214,7 @@ def test_a_disk_that_shows_new_files_with_a_delay_passes(
         asked.append(path)
         return len(asked) > 6 and exists(path)
 
-    monkeypatch.setattr(agreement, "_SEEN_WITHIN_S", 20.0)
+    monkeypatch.setattr(shared_disk, "_SEEN_WITHIN_S", 20.0)
     monkeypatch.setattr(Path, "exists", late)
     assert on_all(lambda ranks: check_shared(RUN, ranks), HOSTS) == [None] * 4
 
