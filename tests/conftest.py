@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.namespaces import missing
 
 settings.register_profile("busy machine", deadline=None)  # a time limit would test the machine
 settings.load_profile("busy machine")
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and its children
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 VENV = Path(sys.prefix).resolve()  # where the `deepspeed` script's python is, too, if .venv is a link
 # DeepSpeed builds an extension at its first start, and again wherever another environment's paths were built in
@@ -38,6 +40,14 @@ def until(condition: Callable[[], T], seconds: float, what: str = "what was wait
             raise AssertionError(f"{what} did not come about within {seconds} s")
         time.sleep(0.02)
     return value
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; nothing where it has ended since it was found, zombies included."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 @dataclass(frozen=True)

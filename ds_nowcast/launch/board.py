@@ -62,7 +62,7 @@ class Board:
             _allow_files(2 * me.world + 256)  # two connections a rank
         try:
             return within(  # TCPStore hangs for ever on a port where something mute listens
-                START_LIMIT_S + _MUTE_S,
+                _START_LIMIT.total_seconds() + _MUTE_S,
                 lambda: TCPStore(
                     me.master_addr, me.master_port, is_master=serves, wait_for_workers=False, timeout=_START_LIMIT
                 ),

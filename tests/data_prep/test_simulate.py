@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
 from data_prep import simulate as simulate_module
 from data_prep.errors import UserError
 from data_prep.simulate import COLUMNS, PROJ, add_arguments, blinded, plan, run, simulate
+from tests.launching import command_of
 
 h5py = pytest.importorskip("h5py")
 pyproj = pytest.importorskip("pyproj")
-psutil = pytest.importorskip("psutil")
 
 EVENTS, SIZE, FRAMES = 40, 24, 9
 VAL, TEST = datetime(2019, 1, 1), datetime(2019, 6, 1)
@@ -247,9 +248,8 @@ def test_a_killed_run_leaves_no_archive_and_no_worker(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while len(workers) < 2 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-            workers = [
-                child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())
-            ]
+            children = psutil.Process(process.pid).children()
+            workers = [child for child in children if "spawn_main" in " ".join(command_of(child))]
     finally:
         process.kill()
         process.wait()

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from ds_nowcast import train
-from tests.launching import launch, output_of, start, wait
+from tests.launching import command_of, launch, output_of, start, wait
 
 # What a user can get wrong: settings, then what the one line of the error must say.
 WRONG_SETTINGS = [
@@ -194,7 +194,7 @@ def losses_of(run: Path) -> dict[int, float]:
 def rank_process(launcher: int, rank: int) -> psutil.Process:
     """The process of a rank below the launcher."""
     for process in psutil.Process(launcher).children(recursive=True):
-        if f"--local_rank={rank}" in process.cmdline():
+        if f"--local_rank={rank}" in command_of(process):
             return process
     raise AssertionError(f"rank {rank} is not running")
 

@@ -16,7 +16,7 @@ import pytest
 
 from ds_nowcast.doctor import examine
 from ds_nowcast.doctor.__main__ import main
-from tests.launching import ROOT, free_port
+from tests.launching import ROOT, command_of, free_port
 
 
 def hostfile(folder: Path, *names: str) -> str:
@@ -56,7 +56,7 @@ def test_a_host_that_hangs_does_not_hang_the_doctor(
     assert main(["--hostfile", hostfile(fake_ssh, "silent"), "--quiet"]) == 2
     assert time.monotonic() - began < 20
     assert "no answer within 1 s but 'Password:'" in " ".join(capsys.readouterr().out.split())
-    assert not [process for process in psutil.Process().children(recursive=True) if "1000" in process.cmdline()]
+    assert not [process for process in psutil.Process().children(recursive=True) if "1000" in command_of(process)]
 
 
 @pytest.mark.launch
