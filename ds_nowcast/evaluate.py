@@ -144,4 +144,4 @@ def _relation(card: ModelCard, shards: Shards, split: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process_group.end_process(main())

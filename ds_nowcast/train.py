@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from ds_nowcast.exported import card_of, write_weights
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import environment_world
 from ds_nowcast.model_space import ModelSpace, thresholds_of
-from ds_nowcast.ranks import Ranks
+from ds_nowcast.ranks import Ranks, end_process
 from ds_nowcast.scoring.evaluation import Evaluation, StoppedError, comparison, headline, selected
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
 from ds_nowcast.stream.windows import Sample, open_for
@@ -328,4 +327,4 @@ class Training:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

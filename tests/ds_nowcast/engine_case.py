@@ -230,3 +230,4 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(next(argument for argument in sys.argv[1:] if not argument.startswith("--local_rank"))))
+    process_group.end_process(0)

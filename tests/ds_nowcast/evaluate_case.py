@@ -7,7 +7,7 @@ import sys
 
 from ds_nowcast import evaluate
 from ds_nowcast.launch.environment import environment_rank
-from ds_nowcast.ranks import leave
+from ds_nowcast.ranks import end_process, leave
 
 
 def main(ports: list[str], out: str, options: list[str]) -> int:
@@ -26,4 +26,4 @@ def main(ports: list[str], out: str, options: list[str]) -> int:
 
 if __name__ == "__main__":
     words = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")]
-    sys.exit(main(words[:2], words[2], words[3:]))
+    end_process(main(words[:2], words[2], words[3:]))

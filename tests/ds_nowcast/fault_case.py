@@ -7,7 +7,6 @@ of that step half of which takes FAULT_S seconds, during which the run folder ho
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from ds_nowcast import train
 from ds_nowcast.launch.environment import environment_rank
+from ds_nowcast.ranks import end_process
 from ds_nowcast.training.checkpoints import tag_of
 from ds_nowcast.training.step import TrainingStep
 
@@ -67,4 +67,4 @@ if __name__ == "__main__":
     in_step(int(step), fault)
     if mine and what == "save":
         slow_save(int(step), float(os.environ["FAULT_S"]))
-    sys.exit(train.main())
+    end_process(train.main())

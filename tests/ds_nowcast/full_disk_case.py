@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import sys
 from typing import Any
 
 import torch
 
 from ds_nowcast import train
 from ds_nowcast.launch.environment import environment_rank
+from ds_nowcast.ranks import end_process
 
 torch_save = torch.save
 
@@ -24,4 +24,4 @@ def save_or_fail(state: Any, path: Any, *args: Any, **kwargs: Any) -> None:
 
 if __name__ == "__main__":
     torch.save = save_or_fail
-    sys.exit(train.main())
+    end_process(train.main())

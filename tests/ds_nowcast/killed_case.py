@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from ds_nowcast import train
 from ds_nowcast.engine import WORKPLACE
 from ds_nowcast.launch.environment import environment_rank
+from ds_nowcast.ranks import end_process
 from ds_nowcast.training import checkpoints
 from ds_nowcast.training.step import TrainingStep
 
@@ -98,4 +98,4 @@ if __name__ == "__main__":
     rank, what, step = os.environ["KILLED_AT"].split(":")
     if environment_rank() == int(rank):
         arm(what, int(step))
-    sys.exit(train.main())
+    end_process(train.main())

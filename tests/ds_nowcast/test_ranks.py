@@ -86,3 +86,24 @@ def test_deepspeeds_choice_of_the_cpu_is_ours_too(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     assert process_group.join().device.type == "cpu"
+
+
+BUSY_AT_THE_END = """
+import atexit, threading, time, torch
+from ds_nowcast.ranks import end_process
+def work():
+    numbers = torch.ones(1000)
+    while True:
+        numbers.add_(1).sum()
+for _ in range(4):
+    threading.Thread(target=work, daemon=True).start()
+atexit.register(print, "tidied")
+time.sleep(0.2)
+print("done")
+end_process(75)
+"""
+
+
+def test_a_thread_still_in_torch_does_not_abort_a_process_that_has_done_its_work() -> None:
+    ended = subprocess.run([sys.executable, "-c", BUSY_AT_THE_END], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (75, "done\ntidied\n", "")

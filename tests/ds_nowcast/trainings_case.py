@@ -6,7 +6,6 @@ Arguments: a JSON file of {run folder: the command's other arguments}.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -29,5 +28,4 @@ if __name__ == "__main__":
     file = next(argument for argument in sys.argv[1:] if not argument.startswith("--local_rank"))
     ending.leave = lambda: None  # gloo sometimes aborts when the groups of so many engines are torn down
     code = ends_as_a_rank(lambda launch: run(json.loads(Path(file).read_text()), launch))
-    sys.stdout.flush()
-    os._exit(code)
+    ranks.end_process(code)

@@ -70,3 +70,4 @@ def main(config_path: str, shards_path: str, out: Path, steps: int) -> None:
 if __name__ == "__main__":
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")]
     main(arguments[0], arguments[1], Path(arguments[2]), int(arguments[3]))
+    process_group.end_process(0)
