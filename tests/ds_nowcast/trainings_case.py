@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from ds_nowcast import ranks, train
-from ds_nowcast.launch import ending
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank
 
 
@@ -26,6 +25,5 @@ def run(trainings: dict[str, list[str]], launch: Launch) -> int:
 
 if __name__ == "__main__":
     file = next(argument for argument in sys.argv[1:] if not argument.startswith("--local_rank"))
-    ending.leave = lambda: None  # gloo sometimes aborts when the groups of so many engines are torn down
     code = ends_as_a_rank(lambda launch: run(json.loads(Path(file).read_text()), launch))
     ranks.end_process(code)
