@@ -109,7 +109,7 @@ def open_archive(source: Path, folder: Path, what: str = "given events") -> Arch
 def plan(archive: Path, out: Path, codec: str = DEFAULT) -> Plan:
     """The build of all events into one split."""
     options = Options(
-        format="sevir", sources=(str(archive),), split_dates=None, split=SPLIT, frames=None, stride=None, crop=None,
+        format="sevir", sources=(str(archive),), product=None, split_dates=None, split=SPLIT, frames=None, stride=None, crop=None,
         min_wet=0.0, max_missing=1.0, encoding=None, samples_per_shard=_SAMPLES_PER_SHARD, seed=0, codec=codec,
     )  # fmt: skip
     return make_plan(options, out, strict=True)

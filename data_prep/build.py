@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", required=True, choices=list(READERS), help="what kind of archive it is")
     parser.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs in quotes")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the shards folder to make")
+    parser.add_argument("--product", metavar="NAME", help="which, where the files hold several")
     split = parser.add_mutually_exclusive_group()
     split.add_argument("--split-dates", metavar="VAL,TEST", help="where train and val end (default: as is customary)")
     split.add_argument("--split", metavar="NAME", help="put all into one split")
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plans, writes what is not yet written, and gives an account."""
     options = Options(
-        args.format, tuple(args.source), args.split_dates, args.split, args.frames, args.stride, args.crop,
+        args.format, tuple(args.source), args.product, args.split_dates, args.split, args.frames, args.stride, args.crop,
         args.min_wet, args.max_missing, args.encoding, args.samples_per_shard, args.seed, args.codec,
     )  # fmt: skip
     console = Console(highlight=False)
@@ -160,7 +161,8 @@ def _index(plan: Plan, records: list[ShardRecord], left_out: list[LeftOut]) -> S
         cadence_s=plan.cadence_s,
         frames=plan.frames,
         shape=plan.layout.shape,
-        pixel_m=plan.layout.pixel_m,
+        pixel=plan.layout.pixel,
+        pixel_unit=plan.layout.pixel_unit,
         codec=plan.packing.form,
         frames_per_chunk=plan.packing.frames_per_chunk,
         splits=splits,

@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.encoding import Encoding, Unit
 
+GridUnit = Literal["m", "degree"]
+_EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
+_IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
+
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid in a map projection, row 0 in the north.
+    """A regular grid in a map projection or in longitude and latitude, row 0 in the north.
 
-    shape: (rows, columns). proj: PROJ string, metres. pixel_m: (height, width) of a pixel.
-    west_m, north_m: projection coordinates of the outer corner of pixel (0, 0).
+    shape: (rows, columns). proj: PROJ string; its unit, metres or (`+proj=longlat`) degrees, is that of all lengths here.
+    pixel: (height, width) of a pixel. west, north: coordinates of the outer corner of pixel (0, 0).
     """
 
     shape: tuple[int, int]
     proj: str
-    pixel_m: tuple[float, float]
-    west_m: float
-    north_m: float
+    pixel: tuple[float, float]
+    west: float
+    north: float
 
     @property
-    def x_m(self) -> NDArray[np.float64]:
-        """Projection x of the pixel centres, (columns,), metres, west to east."""
-        return self.west_m + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.pixel_m[1]
+    def unit(self) -> GridUnit:
+        """Of pixel, west, north, x and y."""
+        return "degree" if _IN_DEGREES.search(self.proj) else "m"
 
     @property
-    def y_m(self) -> NDArray[np.float64]:
-        """Projection y of the pixel centres, (rows,), metres, north to south."""
-        return self.north_m - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.pixel_m[0]
+    def x(self) -> NDArray[np.float64]:
+        """Projection x, or longitude, of the pixel centres, (columns,), west to east."""
+        return self.west + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.pixel[1]
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Projection y, or latitude, of the pixel centres, (rows,), north to south."""
+        return self.north - (np.arange(self.shape[0], dtype=np.float64) + 0.5) * self.pixel[0]
+
+    @property
+    def pixel_m(self) -> tuple[float, float]:
+        """(height, width) of a pixel in metres; of a grid in degrees that of its middle, on a round earth."""
+        if self.unit == "m":
+            return self.pixel
+        middle = math.radians(self.north - self.shape[0] * self.pixel[0] / 2)
+        degree_m = math.radians(1.0) * _EARTH_M
+        return self.pixel[0] * degree_m, self.pixel[1] * degree_m * max(math.cos(middle), 1e-6)
 
     def crop(self, row: int, column: int, rows: int, columns: int) -> Grid:
         """The grid of pixels [row, row+rows) x [column, column+columns)."""
         assert row >= 0 and column >= 0 and row + rows <= self.shape[0] and column + columns <= self.shape[1]
-        west_m, north_m = self.west_m + column * self.pixel_m[1], self.north_m - row * self.pixel_m[0]
-        return Grid((rows, columns), self.proj, self.pixel_m, west_m, north_m)
+        west, north = self.west + column * self.pixel[1], self.north - row * self.pixel[0]
+        return Grid((rows, columns), self.proj, self.pixel, west, north)
 
     def centre(self, size: int) -> tuple[int, int]:
         """(row, column) at which a square of `size` pixels lies in the middle."""
@@ -60,19 +79,22 @@ class Grid:
         return {
             "shape": list(self.shape),
             "proj": self.proj,
-            "pixel_m": list(self.pixel_m),
-            "west_m": self.west_m,
-            "north_m": self.north_m,
+            "pixel": list(self.pixel),
+            "west": self.west,
+            "north": self.north,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Grid:
         """Reads `to_dict`'s form. Raises KeyError, TypeError or ValueError on anything else."""
         rows, columns = (int(n) for n in data["shape"])
-        height_m, width_m = (float(n) for n in data["pixel_m"])
-        return cls(
-            (rows, columns), str(data["proj"]), (height_m, width_m), float(data["west_m"]), float(data["north_m"])
-        )
+        height, width = (float(n) for n in data["pixel"])
+        return cls((rows, columns), str(data["proj"]), (height, width), float(data["west"]), float(data["north"]))
+
+
+def pixel_in_words(pixel: tuple[float, float], unit: GridUnit) -> str:
+    """1000 x 1000 m."""
+    return f"{pixel[0]:.6g} x {pixel[1]:.6g} {'m' if unit == 'm' else 'degrees'}"
 
 
 def tile_starts(length: int, size: int, overlap: int) -> list[int]:
@@ -96,34 +118,59 @@ def metric_proj(proj: str) -> str:
     return proj if "+units=" in proj else proj + " +units=m"
 
 
+class Lookup:
+    """The meaning of an archive's own integer codes: the value of each, float32 (codes,), NaN for no data.
+
+    It covers all that the codes' type can hold, so that no code of a damaged file lies beyond it. Make one per meaning and
+    keep it: what it is in an encoding is worked out once.
+    """
+
+    def __init__(self, values: NDArray[np.floating[Any]]) -> None:
+        assert values.shape in ((1 << 8,), (1 << 16,))
+        self.values = np.asarray(values, np.float32)
+        self._codes: dict[tuple[str, Unit], NDArray[Any]] = {}
+
+    def codes(self, encoding: Encoding, unit: Unit) -> NDArray[Any]:
+        """The encoding's code of each of the archive's, (codes,). unit: of the values."""
+        key = encoding.name, unit
+        if key not in self._codes:
+            self._codes[key] = encoding.encode(self.values, unit)
+        return self._codes[key]
+
+
 @dataclass(frozen=True, eq=False)
 class RadarFrame:
     """One picture of an archive.
 
-    stored: (rows, columns), either float32 in `unit` with NaN where the radar did not see (never 0: no data is not
-    dry), or, where `encoding` is given, that encoding's codes as the archive holds them. time: UTC, end of the interval.
+    stored: (rows, columns), row 0 in the north. By `codes`: None for float32 in `unit` with NaN where the radar did not
+    see (never 0: no data is not dry); a Lookup for uint8 or uint16 codes of the archive's own; an Encoding for its codes.
+    time: UTC, end of the interval.
     """
 
     stored: NDArray[Any]
     unit: Unit
     time: datetime
     grid: Grid
-    encoding: Encoding | None = None
+    codes: Lookup | Encoding | None = None
 
     @cached_property
     def field(self) -> NDArray[np.float32]:
         """(rows, columns) float32 in `unit`, NaN where the radar did not see."""
-        if self.encoding is None:
+        if self.codes is None:
             return np.asarray(self.stored, np.float32)
-        return self.encoding.decode(self.stored, self.unit)
+        if isinstance(self.codes, Lookup):
+            return np.asarray(self.codes.values[self.stored])
+        return self.codes.decode(self.stored, self.unit)
 
     def encode(self, encoding: Encoding) -> NDArray[Any]:
         """(rows, columns) codes; the archive's own, bit for bit, where it already uses this encoding."""
-        if self.encoding is not None and self.encoding.name == encoding.name:
+        if isinstance(self.codes, Lookup):
+            return np.asarray(self.codes.codes(encoding, self.unit)[self.stored])
+        if self.codes is not None and self.codes.name == encoding.name:
             return self.stored
         return encoding.encode(self.field, self.unit)
 
     def crop(self, row: int, column: int, rows: int, columns: int) -> RadarFrame:
         """The same picture of a part of the grid."""
         part = self.stored[row : row + rows, column : column + columns]
-        return RadarFrame(part, self.unit, self.time, self.grid.crop(row, column, rows, columns), self.encoding)
+        return RadarFrame(part, self.unit, self.time, self.grid.crop(row, column, rows, columns), self.codes)

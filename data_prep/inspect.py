@@ -14,7 +14,7 @@ from rich.text import Text
 from data_prep.building.account import in_bytes
 from data_prep.console import whole
 from data_prep.errors import DataError, UserError
-from data_prep.frames import Grid
+from data_prep.frames import Grid, pixel_in_words
 from data_prep.shards.index import Shards, Split, open_shards
 from data_prep.shards.shard import read_sample
 
@@ -49,17 +49,16 @@ def show(console: Console, shards: Shards) -> None:
     rows, columns = index.shape
     about = Table(box=None, show_header=False)
     about.add_row("archive", Text(f"{index.archive}, {index.unit}, every {index.cadence_s} s"))
-    about.add_row("sequence", Text(f"{index.frames} frames of {rows} x {columns} pixels of {_pixel(index.pixel_m)}"))
+    about.add_row(
+        "sequence",
+        Text(f"{index.frames} frames of {rows} x {columns} pixels of {pixel_in_words(index.pixel, index.pixel_unit)}"),
+    )
     about.add_row("codes", Text(f"{index.encoding}, {index.codec}, {index.frames_per_chunk} frames a chunk"))
     for reason, count in index.left_out.items():
         about.add_row("left out", Text(f"{count}: {reason}"))
     console.print(about)
     console.print(_split_table(shards))
     console.print(_time_and_code_table(shards))
-
-
-def _pixel(pixel_m: tuple[float, float]) -> str:
-    return f"{pixel_m[0]:g} x {pixel_m[1]:g} m"
 
 
 def _split_table(shards: Shards) -> Table:

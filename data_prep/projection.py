@@ -13,7 +13,7 @@ from data_prep.frames import Grid
 
 
 class ProjectionError(UserError):
-    """A PROJ string that is not a projection in metres, or a place that lies outside one."""
+    """A PROJ string that is no projection in metres and not longitude and latitude, or a place that lies outside one."""
 
 
 def _pyproj() -> Any:
@@ -33,8 +33,13 @@ def _crs(proj: str) -> Any:
         crs = pyproj.CRS.from_user_input(proj)
     except pyproj.exceptions.ProjError as error:
         raise ProjectionError(f"PROJ string {proj!r} is refused by pyproj ({error}); give a valid one") from error
-    if not crs.is_projected or {axis.unit_name for axis in crs.axis_info} != {"metre"}:
-        raise ProjectionError(f"PROJ string {proj!r} is not a map projection in metres; give one with +units=m")
+    in_metres = crs.is_projected and {axis.unit_name for axis in crs.axis_info} == {"metre"}
+    in_degrees = crs.is_geographic and {axis.unit_name for axis in crs.axis_info} == {"degree"}
+    if not in_metres and not in_degrees:
+        raise ProjectionError(
+            f"PROJ string {proj!r} is neither a map projection in metres nor longitude and latitude in degrees; "
+            "give one with +units=m, or +proj=longlat"
+        )
     return crs
 
 
@@ -45,19 +50,19 @@ def _from_lonlat(proj: str) -> Any:
 
 
 def corner_of(proj: str, lon: float, lat: float) -> tuple[float, float]:
-    """Projection coordinates (x_m, y_m) of a place given in degrees.
+    """Projection coordinates (x, y) of a place given in degrees.
 
-    proj: a PROJ string in metres. Raises ProjectionError where pyproj refuses it or the place has no coordinates in it.
+    proj: a PROJ string in metres or degrees. Raises ProjectionError where pyproj refuses it or the place has no coordinates in it.
     """
-    x_m, y_m = _from_lonlat(proj).transform(lon, lat)
-    if not np.isfinite([x_m, y_m]).all():
+    x, y = _from_lonlat(proj).transform(lon, lat)
+    if not np.isfinite([x, y]).all():
         raise ProjectionError(f"longitude {lon}, latitude {lat} lies outside the projection {proj!r}")
-    return float(x_m), float(y_m)
+    return float(x), float(y)
 
 
-def place_of(proj: str, x_m: float, y_m: float) -> tuple[float, float]:
+def place_of(proj: str, x: float, y: float) -> tuple[float, float]:
     """Longitude and latitude, degrees, of projection coordinates; the inverse of `corner_of`."""
-    lon, lat = _from_lonlat(proj).transform(x_m, y_m, direction="INVERSE")
+    lon, lat = _from_lonlat(proj).transform(x, y, direction="INVERSE")
     return float(lon), float(lat)
 
 
@@ -66,8 +71,8 @@ def lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     NaN where a pixel lies off the earth. Raises ProjectionError where pyproj refuses the grid's PROJ string.
     """
-    x_m, y_m = np.meshgrid(grid.x_m, grid.y_m)
-    lon, lat = _from_lonlat(grid.proj).transform(x_m, y_m, direction="INVERSE")
+    x, y = np.meshgrid(grid.x, grid.y)
+    lon, lat = _from_lonlat(grid.proj).transform(x, y, direction="INVERSE")
     off_earth = ~(np.isfinite(lon) & np.isfinite(lat))
     return np.where(off_earth, np.nan, lon), np.where(off_earth, np.nan, lat)
 

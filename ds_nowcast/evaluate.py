@@ -108,7 +108,13 @@ def _write(out: Path, scored: Scored, model: NowcastModel, card: ModelCard, shar
 def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
     """Raises UserError where these shards are not what the model takes."""
     index = shards.index
-    card.check_kind(shards.source.location, unit=index.unit, cadence_s=index.cadence_s, pixel_m=index.pixel_m)
+    card.check_kind(
+        shards.source.location,
+        unit=index.unit,
+        cadence_s=index.cadence_s,
+        pixel=index.pixel,
+        pixel_unit=index.pixel_unit,
+    )
     if index.encoding != card.encoding:
         raise UserError(
             f"{shards.source.location} holds {index.encoding} codes, the model takes {card.encoding}; build with --encoding {card.encoding}"

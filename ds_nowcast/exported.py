@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from data_prep.encoding import ENCODINGS, Encoding
+from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
+from data_prep.frames import GridUnit, pixel_in_words
 from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
@@ -25,7 +26,7 @@ from ds_nowcast.model_space import thresholds_of
 from ds_nowcast.models import NowcastModel, build_model
 from ds_nowcast.stream.augment import augmented_shape
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ALIKE = 1e-3  # relative difference below which pixels count as of one size, as in the builder
 _Positive = Annotated[int, Field(gt=0)]
 
@@ -54,9 +55,10 @@ class ModelCard(_Card):
     output_frames: _Positive
     window_stride: _Positive = Field(description="frames between windows of a sequence, for scores on the same windows")
     encoding: str
-    unit: str = Field(description="unit of the archive it was trained on")
+    unit: Unit = Field(description="unit of the archive it was trained on")
     cadence_s: _Positive
-    pixel_m: tuple[float, float]
+    pixel: tuple[float, float] = Field(description="height and width of a pixel, in pixel_unit")
+    pixel_unit: GridUnit
     shape: tuple[_Positive, _Positive] = Field(description="rows, columns it was trained on")
     thresholds: Thresholds = Field(description="by which it is scored")
     micro_batch: _Positive = Field(description="windows predicted at a time when it is scored")
@@ -78,19 +80,21 @@ class ModelCard(_Card):
             window_stride=self.window_stride,
         )
 
-    def check_kind(self, what: str, *, unit: str, cadence_s: int, pixel_m: tuple[float, float]) -> None:
+    def check_kind(
+        self, what: str, *, unit: str, cadence_s: int, pixel: tuple[float, float], pixel_unit: GridUnit
+    ) -> None:
         """Raises UserError where `what` (an archive, shards) is of another kind than the model was trained on."""
-        pixel_alike = all(isclose(a, b, rel_tol=_ALIKE) for a, b in zip(pixel_m, self.pixel_m, strict=True))
-        theirs_m, ours_m = (f"{height:.6g} x {width:.6g} m" for height, width in (pixel_m, self.pixel_m))
+        pixel_alike = pixel_unit == self.pixel_unit and all(
+            isclose(a, b, rel_tol=_ALIKE) for a, b in zip(pixel, self.pixel, strict=True)
+        )
+        theirs, ours = pixel_in_words(pixel, pixel_unit), pixel_in_words(self.pixel, self.pixel_unit)
         compared = [
             ("unit", unit == self.unit, unit, self.unit),
             ("cadence", cadence_s == self.cadence_s, f"{cadence_s} s", f"{self.cadence_s} s"),
-            ("pixel size", pixel_alike, theirs_m, ours_m),
+            ("pixel size", pixel_alike, theirs, ours),
         ]
         differing = [
-            f"{name} {theirs} where the model was trained on {ours}"
-            for name, alike, theirs, ours in compared
-            if not alike
+            f"{name} {given} where the model was trained on {own}" for name, alike, given, own in compared if not alike
         ]
         if differing:
             raise UserError(
@@ -115,7 +119,8 @@ def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, score
         encoding=index.encoding,
         unit=index.unit,
         cadence_s=index.cadence_s,
-        pixel_m=index.pixel_m,
+        pixel=index.pixel,
+        pixel_unit=index.pixel_unit,
         shape=augmented_shape(index.shape, keys.data.augment),
         thresholds=thresholds_of(index.codes, index.unit, keys.evaluation.thresholds),
         micro_batch=keys.evaluation.micro_batch,

@@ -90,7 +90,7 @@ def _check_writable(path: Path) -> None:
 
 def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, card: ModelCard) -> None:
     leads = [timedelta(seconds=card.cadence_s * lead) for lead in range(1, card.output_frames + 1)]
-    unit = reader_named(args.format).unit
+    unit = card.unit
     source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
     history = shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]])
     write_forecast(
@@ -117,9 +117,11 @@ def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Obse
             f"warning: {item.what} is left out: {': '.join(filter(None, (item.reason, item.detail)))}", file=sys.stderr
         )
     recordings = scan.recordings
-    newest = newest_run(recordings, card.input_frames, reader.cadence_s, where)
+    newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
     layout = usual_layout(reader, recordings, [newest], None, card.encoding)
-    card.check_kind(where, unit=reader.unit, cadence_s=reader.cadence_s, pixel_m=layout.pixel_m)
+    card.check_kind(
+        where, unit=scan.product.unit, cadence_s=scan.cadence_s, pixel=layout.pixel, pixel_unit=layout.pixel_unit
+    )
     try:
         codes_THW, grid = read_sequence(reader, dict(enumerate(recordings)), newest, layout)
     except AnotherGridError as error:

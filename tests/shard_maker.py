@@ -44,7 +44,8 @@ def make_shards(
         cadence_s=300,
         frames=codes.shape[0],
         shape=codes.shape[1:],
-        pixel_m=(1000.0, 1000.0),
+        pixel=(1000.0, 1000.0),
+        pixel_unit="m",
         codec=packing.form,
         frames_per_chunk=packing.frames_per_chunk,
         splits={

@@ -50,7 +50,7 @@ def test_the_reader_of_the_extending_page_builds_shards(tmp_path: Path, monkeypa
     rain = shards.index.codes.decode(codes_THW, "mm/h")
     assert np.isnan(rain[:, :20]).all()
     assert rain[0, 150, 200] == pytest.approx(4.0, rel=0.04)  # dbz8 steps by half a dBZ
-    assert meta["grid"]["north_m"] == 200_000.0
+    assert meta["grid"]["north"] == 200_000.0
 
 
 def test_links_between_documents_lead_somewhere() -> None:

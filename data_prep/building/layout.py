@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from data_prep.building.sequences import Sequence, iso, utc
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, RadarFrame
+from data_prep.frames import Grid, GridUnit, RadarFrame, pixel_in_words
 from data_prep.readers import Reader, Recording
+
+_SAME_TIME_S = 1.0
 
 
 class AnotherGridError(Exception):
@@ -27,12 +29,13 @@ class AnotherGridError(Exception):
 class Layout:
     """Which frames belong, and what is made of them.
 
-    archive_shape, pixel_m: rows and columns, and the pixel (height, width), of the archive's frames. crop: side of the
+    archive_shape, pixel: rows and columns, and the pixel (height, width), of the archive's frames. crop: side of the
     square in the middle that is kept; None keeps all. encoding: name of that of the codes.
     """
 
     archive_shape: tuple[int, int]
-    pixel_m: tuple[float, float]
+    pixel: tuple[float, float]
+    pixel_unit: GridUnit
     crop: int | None
     encoding: str
 
@@ -44,18 +47,17 @@ class Layout:
     def fit(self, frame: RadarFrame) -> RadarFrame:
         """The part that is kept. Raises AnotherGridError."""
         grid = frame.grid
-        pixels_alike = all(isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel_m, self.pixel_m, strict=True))
+        pixels_alike = grid.unit == self.pixel_unit and all(
+            isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel, self.pixel, strict=True)
+        )
         if grid.shape != self.archive_shape or not pixels_alike:
-            raise AnotherGridError(f"{_in_words(grid.shape, grid.pixel_m)}, not {_in_words(*self._archive)}")
+            archive = _in_words(self.archive_shape, self.pixel, self.pixel_unit)
+            raise AnotherGridError(f"{_in_words(grid.shape, grid.pixel, grid.unit)}, not {archive}")
         return frame.crop(*grid.centre(self.crop), self.crop, self.crop) if self.crop else frame
 
-    @property
-    def _archive(self) -> tuple[tuple[int, int], tuple[float, float]]:
-        return self.archive_shape, self.pixel_m
 
-
-def _in_words(shape: tuple[int, int], pixel_m: tuple[float, float]) -> str:
-    return f"{shape[0]} x {shape[1]} pixels of {pixel_m[0]:g} x {pixel_m[1]:g} m"
+def _in_words(shape: tuple[int, int], pixel: tuple[float, float], unit: GridUnit) -> str:
+    return f"{shape[0]} x {shape[1]} pixels of {pixel_in_words(pixel, unit)}"
 
 
 def usual_layout(
@@ -82,8 +84,8 @@ def usual_layout(
         raise UserError(
             f"crop={crop} is larger than the {shape[0]} x {shape[1]} pixels of a frame; give {min(shape)} or less"
         )
-    pixel_m = next(grid.pixel_m for grid in grids if grid.shape == shape)
-    return Layout(shape, pixel_m, crop, encoding)
+    usual = next(grid for grid in grids if grid.shape == shape)
+    return Layout(shape, usual.pixel, usual.unit, crop, encoding)
 
 
 def read_recording(reader: Reader, recording: Recording) -> list[RadarFrame]:
@@ -95,7 +97,7 @@ def read_recording(reader: Reader, recording: Recording) -> list[RadarFrame]:
     if len(frames) != len(recording.times):
         raise RadarFileError(recording.path, f"holds {len(frames)} frames, its listing says {len(recording.times)}")
     for frame, listed in zip(frames, recording.times, strict=True):
-        if abs((utc(frame.time) - utc(listed)).total_seconds()) > reader.cadence_s / 2:
+        if abs((utc(frame.time) - utc(listed)).total_seconds()) > _SAME_TIME_S:
             raise RadarFileError(recording.path, f"holds a frame of {iso(frame.time)}, its listing says {iso(listed)}")
     return frames
 
@@ -128,5 +130,5 @@ def _frames(reader: Reader, recordings: Mapping[int, Recording], sequence: Seque
 
 
 def _same_place(a: Grid, b: Grid) -> bool:
-    half_pixel_m = max(a.pixel_m) / 2
-    return a.proj == b.proj and abs(a.west_m - b.west_m) <= half_pixel_m and abs(a.north_m - b.north_m) <= half_pixel_m
+    half_pixel = max(a.pixel) / 2
+    return a.proj == b.proj and abs(a.west - b.west) <= half_pixel and abs(a.north - b.north) <= half_pixel

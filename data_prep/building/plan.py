@@ -32,6 +32,7 @@ class Options:
 
     format: str
     sources: tuple[str, ...]
+    product: str | None
     split_dates: str | None
     split: str | None
     frames: int | None
@@ -78,17 +79,17 @@ def make_plan(options: Options, out: Path, strict: bool) -> Plan:
     listing has an unreadable file.
     """
     reader = reader_named(options.format)
-    encoding = options.encoding or reader.encoding
-    if reader.unit not in encoding_named(encoding).units:
-        raise UserError(f"encoding {encoding} cannot hold the {reader.unit} of {options.format}; leave --encoding out")
-    scan = reader.scan(options.sources)
+    scan = reader.scan(options.sources, options.product)
+    encoding, unit = options.encoding or scan.product.encoding, scan.product.unit
+    if unit not in encoding_named(encoding).units:
+        raise UserError(f"encoding {encoding} cannot hold the {unit} of {options.archive}; leave --encoding out")
     if strict:
         _refuse_unreadable(scan)
     usable, incomplete = _complete(scan.recordings, options)
     if not usable:
         raise UserError(nothing_left(options.archive, [*scan.left_out, *incomplete]))
     recordings = sorted(usable, key=lambda recording: (recording.times[0], str(recording.path), recording.item))
-    found = find_sequences(recordings, options.frames, options.stride, reader.cadence_s, options.archive)
+    found = find_sequences(recordings, options.frames, options.stride, scan.cadence_s, options.archive)
     splits, crossing = _split(options, reader, found.sequences)
     left_out = [*scan.left_out, *incomplete, *found.left_out, *crossing]
     sequences = [sequence for part in splits.values() for sequence in part]
@@ -105,7 +106,7 @@ def make_plan(options: Options, out: Path, strict: bool) -> Plan:
         for number, part in enumerate(_deal(in_split, split, options))
     ]  # fmt: skip
     digest = _hash(options, encoding, found.frames, reader, recordings)
-    about = options.format, options.archive, reader.unit, reader.cadence_s
+    about = options.format, options.archive, unit, scan.cadence_s
     return Plan(*about, found.frames, layout, packing, digest, tasks, left_out)
 
 

@@ -1,10 +1,8 @@
-"""The readers' door to h5py: files found, opened and read within bounds, each failure named with its file."""
+"""The readers' door to h5py: files opened and read within bounds, each failure named with its file."""
 
 from __future__ import annotations
 
-import glob
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from data_prep.errors import RadarFileError, UserError
+from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
 MOST_VALUES = 1024  # of one attribute
@@ -35,29 +34,24 @@ def require_h5py() -> Any:
     return h5py
 
 
-def matches(source: str) -> list[Path]:
-    """The path that `source` names, or, sorted, those it matches as a glob (** too). Raises UserError if none."""
-    if os.path.exists(source):
-        return [Path(source)]
-    paths = [Path(name) for name in sorted(glob.glob(source, recursive=True))]
-    if not paths:
-        what = "matches no file" if glob.has_magic(source) else "does not exist"
-        raise UserError(f"--source {source} {what}; give an existing folder, file or quoted glob")
-    return paths
-
-
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Any]:
-    """An open h5py.File; what h5py raises while it is open becomes RadarFileError."""
+def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
+    """An open h5py.File; what h5py raises while it is open becomes RadarFileError, named after `source`."""
     h5py = require_h5py()
+    radar_file = source if isinstance(source, RadarFile) else RadarFile(source)
     try:
-        with h5py.File(path, "r", locking=False) as file:  # archives lie on network disks, where locks often fail
+        where = radar_file.path or radar_file.open()
+        with h5py.File(where, "r", locking=False) as file:  # archives lie on network disks, where locks often fail
             yield file
+    except RadarFileError as error:
+        raise RadarFileError(radar_file.name, error.reason) from error  # of a file in memory h5py knows no name
     except UserError:
         raise
     except _FAILURES as error:
         reason = str(error.args[0] if error.args else error).splitlines() or [""]
-        raise RadarFileError(path, f"cannot be read as HDF5 ({type(error).__name__}: {reason[0]})") from error
+        raise RadarFileError(
+            radar_file.name, f"cannot be read as HDF5 ({type(error).__name__}: {reason[0]})"
+        ) from error
 
 
 def member(file: Any, name: str) -> Any:

@@ -1,30 +1,32 @@
-"""KNMI's rain composites: 5-minute sums on a 1 km polar stereographic grid, one HDF5 file each.
+"""KNMI's composites: 5-minute rain sums or reflectivity on a 1 km polar stereographic grid, one HDF5 file each.
 
-`image1/image_data` (rows, columns) uint16, row 0 in the north; mm over the interval by the formula in
-`image1/calibration`; its own codes for missing and for out of the radars' range, both no data here. The interval
-is in `overview`, the grid in `geographic`, both in kilometres (KNMI HDF5 Data Format Specification 3.5).
+`image1/image_data` (rows, columns) uint16 or uint8, row 0 in the north; mm over the interval, or dBZ, by the formula in
+`image1/calibration`; its own codes for missing and for out of the radars' range, both no data here. The interval is in
+`overview`, the grid in `geographic`, both in kilometres (KNMI HDF5 Data Format Specification 3.5).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
-from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, RadarFrame, metric_proj
-from data_prep.readers import LeftOut, Reader, Recording, Scan
-from data_prep.readers.hdf5 import dataset, matches, member, numbers, open_hdf5, require_h5py, text
+from data_prep.errors import RadarFileError
+from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
+from data_prep.readers import Product, Reader
+from data_prep.readers.file_reader import Entry, FileReader
+from data_prep.readers.files import RadarFile
+from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, text
 
-RAIN_SUM = "ACCUMULATED_PRECIPITATION_[MM]"
+# by image_geo_parameter: a sum becomes a rate by its interval
+PRODUCTS = {
+    "ACCUMULATED_PRECIPITATION_[MM]": Product("rain", "mm/h"),
+    "REFLECTIVITY_[DBZ]": Product("reflectivity", "dBZ"),
+}
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?")
@@ -33,91 +35,66 @@ _TIME = re.compile(r"(\d{1,2})-([A-Z]{3})-(\d{4});(\d{2}):(\d{2}):(\d{2})(?:\.\d
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture: interval (UTC), grid, mm over the interval = gain * code + offset_mm."""
+    """What a file says about its picture: the interval (UTC), the grid, and the meaning of its codes.
 
+    gain, offset: value in the product's unit = gain * code + offset. missing: codes without data.
+    """
+
+    product: Product
     start: datetime
     end: datetime
     grid: Grid
     gain: float
-    offset_mm: float
-    missing: frozenset[int]  # codes
+    offset: float
+    missing: frozenset[int]
+    dtype: np.dtype[Any]
+
+    @property
+    def interval_s(self) -> int:
+        """Seconds from start to end."""
+        return round((self.end - self.start).total_seconds())
 
 
-class KnmiReader:
-    """KNMI's accumulated precipitation in its HDF5 layout; mm over the interval become mm/h."""
+class KnmiReader(FileReader):
+    """KNMI's accumulated precipitation (mm over the interval becomes mm/h) and reflectivity (dBZ)."""
 
     name = "knmi"
-    unit: Unit = "mm/h"
-    encoding = "dbz8"
-    cadence_s = 300
-    split_dates: tuple[str, str] | None = None
+    patterns = ("*.h5", "*.hdf", "*.hdf5")
+    modules = (("h5py", "hdf5"),)
 
-    def scan(self, sources: Sequence[str]) -> Scan:
-        """Lists one recording per file by the end of its interval, from headers only.
+    def contents(self, file: RadarFile) -> list[Entry]:
+        """The file's one frame."""
+        with open_hdf5(file) as opened:
+            header = _header(opened)
+        return [Entry(header.end, header.product, interval_s=header.interval_s)]
 
-        Left out are unreadable files and, of files with the same time, all but the first by name. Raises UserError
-        where a source is missing or no file can be read.
-        """
-        require_h5py()
-        scan, seen = Scan([]), set[datetime]()
-        paths = sorted({path for source in sources for path in _files(source)})
-        for path in paths:
-            try:
-                end = read_header(path).end
-            except RadarFileError as error:
-                scan.left_out.append(LeftOut(str(path), "unreadable", error.reason))
-                continue
-            if end in seen:
-                scan.left_out.append(LeftOut(str(path), "time occurs more than once", end.isoformat()))
-            else:
-                seen.add(end)
-                scan.recordings.append(Recording(path, 0, (end,)))
-        if not scan.recordings:
-            why = f", the first because: {scan.left_out[0].detail}" if scan.left_out else ""
-            raise UserError(f"none of {len(paths)} files is a readable KNMI rain composite{why}; give KNMI .h5 files")
-        return scan
-
-    def read(self, recording: Recording) -> list[RadarFrame]:
-        """The file's one frame. Raises RadarFileError, also where the file's time is no longer the one listed."""
-        with open_hdf5(recording.path) as file:
-            header = _header(file)
-            if (header.end,) != recording.times:
-                raise RadarFileError(recording.path, f"is now of {header.end:%Y-%m-%d %H:%M} UTC, not as it was listed")
-            codes = dataset(file, "image1/image_data", header.grid.shape, np.uint16)[()]
-        hours = (header.end - header.start).total_seconds() / 3600.0
-        table = _rain_table(header.gain / hours, header.offset_mm / hours, header.missing)
-        return [RadarFrame(table[codes], self.unit, header.end, header.grid)]
-
-
-def _files(source: str) -> list[Path]:
-    files: list[Path] = []
-    for path in matches(source):
-        inside = list(path.glob("*.h5")) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"--source {path} holds no .h5 file; give the folder that holds KNMI's .h5 files")
-        files += inside
-    return files
-
-
-def read_header(path: Path) -> Header:
-    """What the file says about its picture, which is not read. Raises RadarFileError."""
-    with open_hdf5(path) as file:
-        return _header(file)
+    def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
+        """The file's one frame."""
+        with open_hdf5(file) as opened:
+            header = _header(opened)
+            stored = dataset(opened, "image1/image_data", header.grid.shape, header.dtype)[()]
+        lookup = _lookup(header.gain, header.offset, header.missing, header.dtype.itemsize)
+        return RadarFrame(stored, header.product.unit, header.end, header.grid, lookup)
 
 
 def _header(file: Any) -> Header:
     image, overview = member(file, "image1"), member(file, "overview")
-    product = text(image, "image_geo_parameter")
-    if product != RAIN_SUM:
-        raise RadarFileError(file.filename, f"holds {product}, this reader takes {RAIN_SUM}")
+    name = text(image, "image_geo_parameter")
+    if name not in PRODUCTS:
+        raise RadarFileError(file.filename, f"holds {name}, this reader takes {' or '.join(PRODUCTS)}")
+    product = PRODUCTS[name]
     start, end = (_time(overview, f"product_datetime_{which}") for which in ("start", "end"))
-    if not start < end:
+    if start > end or (start == end and product.unit == "mm/h"):
         raise RadarFileError(file.filename, f"its interval ends ({end}) before it begins ({start})")
-    gain, offset_mm = _calibration(file)
+    gain, offset = _calibration(file)
+    if product.unit == "mm/h":
+        hours = (end - start).total_seconds() / 3600.0
+        gain, offset = gain / hours, offset / hours
     calibration = member(file, "image1/calibration")
     names = ("calibration_missing_data", "calibration_out_of_image")
     missing = frozenset(int(numbers(calibration, name, 1)[0]) for name in names)
-    return Header(start, end, _grid(file), gain, offset_mm, missing)
+    dtype = np.dtype(np.uint8 if getattr(member(file, "image1/image_data"), "dtype", None) == np.uint8 else np.uint16)
+    return Header(product, start, end, _grid(file), gain, offset, missing, dtype)
 
 
 def _time(overview: Any, name: str) -> datetime:
@@ -158,18 +135,16 @@ def _grid(file: Any) -> Grid:
     return Grid(
         shape=(int(rows), int(columns)),
         proj=metric_proj(text(member(file, "geographic/map_projection"), "projection_proj4_params")),
-        pixel_m=(-height_km * 1000.0, width_km * 1000.0),
-        west_m=column_offset * width_km * 1000.0,
-        north_m=row_offset * height_km * 1000.0,
+        pixel=(-height_km * 1000.0, width_km * 1000.0),
+        west=column_offset * width_km * 1000.0,
+        north=row_offset * height_km * 1000.0,
     )
 
 
 @lru_cache(maxsize=4)
-def _rain_table(gain_mm_h: float, offset_mm_h: float, missing: frozenset[int]) -> NDArray[np.float32]:
-    """mm/h of every uint16 code, float32 (65536,), NaN for `missing`."""
-    codes = np.arange(1 << 16)
-    rain_mm_h = np.where(np.isin(codes, list(missing)), np.nan, gain_mm_h * codes + offset_mm_h)
-    return rain_mm_h.astype(np.float32)
+def _lookup(gain: float, offset: float, missing: frozenset[int], code_bytes: int) -> Lookup:
+    codes = np.arange(1 << 8 * code_bytes)
+    return Lookup(np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset))
 
 
 READER: Reader = KnmiReader()

@@ -22,14 +22,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import ENCODINGS, Unit
+from data_prep.encoding import ENCODINGS
 from data_prep.errors import RadarFileError, UserError
 from data_prep.files import is_inside
 from data_prep.frames import Grid, RadarFrame, metric_proj
 from data_prep.projection import ProjectionError, corner_of
-from data_prep.readers import LeftOut, Reader, Recording, Scan
-from data_prep.readers.hdf5 import as_text, dataset, matches, open_hdf5, require_h5py
+from data_prep.readers import Each, LeftOut, Product, Reader, Recording, Scan, in_turn
+from data_prep.readers.files import matches
+from data_prep.readers.hdf5 import as_text, dataset, open_hdf5, require_h5py
 
+VIL, CADENCE_S = Product("vil", "kg/m2"), 300
 CATALOG = "CATALOG.csv"
 COLUMNS = (
     "id", "file_name", "file_index", "img_type", "time_utc", "minute_offsets", "llcrnrlat", "llcrnrlon", "proj",
@@ -52,19 +54,18 @@ class SevirReader:
     """SEVIR's VIL events in the archive's own layout."""
 
     name = "sevir"
-    unit: Unit = "kg/m2"
-    encoding = "vil255"
-    cadence_s = 300
     split_dates: tuple[str, str] | None = ("2019-01-01", "2019-06-01")  # of the published VIL benchmarks
 
-    def scan(self, sources: Sequence[str]) -> Scan:
+    def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         """Lists the events of the catalogs that `sources` name or belong to; opens no picture.
 
         Left out are ids that occur more than once, absent files and unusable rows; pct_missing above 0 is noted.
         Raises UserError where a source, a catalog, a column or any VIL row is missing, or a spreadsheet damaged it.
         """
         require_h5py()
-        scan = Scan([])
+        if product not in (None, VIL.name):
+            raise UserError(f"format sevir has no product {product!r}; it has {VIL.name}")
+        scan = Scan(VIL, CADENCE_S, [])
         for catalog, chosen in _catalogs(sources).items():
             for found in _events(catalog, chosen):
                 scan.left_out.append(found) if isinstance(found, LeftOut) else scan.recordings.append(found)
@@ -74,9 +75,9 @@ class SevirReader:
         """The event's frames, its codes bit for bit. Raises RadarFileError where file and catalog do not agree."""
         assert isinstance(recording, SevirRecording)
         codes_THW = _codes(recording)
-        vil255 = ENCODINGS[self.encoding]
+        vil255 = ENCODINGS[VIL.encoding]
         return [
-            RadarFrame(codes, self.unit, time, recording.grid, vil255)
+            RadarFrame(codes, VIL.unit, time, recording.grid, vil255)
             for codes, time in zip(codes_THW, recording.times, strict=True)
         ]
 
@@ -170,7 +171,9 @@ def _event(row: _Row, data: Path) -> SevirRecording | LeftOut:
         times = tuple(centre + offset for offset in _offsets(row["minute_offsets"]))
     except (ValueError, OverflowError) as error:
         return LeftOut(event, "minute_offsets unusable", str(error))
-    return SevirRecording(data / row["file_name"], item, times, event, centre, incomplete, grid=grid)
+    return SevirRecording(
+        data / row["file_name"], item, times, VIL, event=event, event_time=centre, incomplete=incomplete, grid=grid
+    )
 
 
 def _utc(iso: str) -> datetime:

@@ -20,11 +20,12 @@ from pydantic.dataclasses import dataclass
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import DataError, UserError
 from data_prep.files import is_inside
+from data_prep.frames import GridUnit
 from data_prep.shards.codecs import CODECS
 from data_prep.shards.samples import Packing
 from data_prep.shards.sources import Source, SourceOptions, open_source
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_NAME = "index.json"
 _IDX_VERSION = "v1.2"
 
@@ -72,7 +73,8 @@ class ShardsIndex(_Model):
     cadence_s: Annotated[int, Field(gt=0)]
     frames: Annotated[int, Field(gt=0, le=10**6)] = Field(description="frames per sequence")
     shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(description="rows, columns")
-    pixel_m: tuple[float, float]
+    pixel: tuple[float, float] = Field(description="height and width of a pixel, in pixel_unit")
+    pixel_unit: GridUnit
     codec: str = Field(description="how frames are compressed: lz4 or zstd")
     frames_per_chunk: Annotated[int, Field(gt=0)]
     splits: dict[str, Split]

@@ -126,7 +126,7 @@ def _write_places(dataset: Dataset, grid: Grid) -> None:
     if not mapping.keys() >= EARTH_NAMES:
         mapping = {key: value for key, value in mapping.items() if key not in EARTH_NAMES}
     dataset.createVariable("crs", "i4", ()).setncatts(mapping)
-    for name, metres in (("y", grid.y_m), ("x", grid.x_m)):
+    for name, metres in (("y", grid.y), ("x", grid.x)):
         dataset.createDimension(name, len(metres))
         axis = {
             "standard_name": f"projection_{name}_coordinate",

@@ -14,7 +14,7 @@ from data_prep.shards.index import Shards, open_shards
 from tests.data_prep.fake_reader import FakeArchive
 
 Command = Callable[..., tuple[int, str]]
-DEFAULTS: dict[str, Any] = dict.fromkeys(("split_dates", "split", "frames", "stride", "crop", "encoding")) | {
+DEFAULTS: dict[str, Any] = dict.fromkeys(("product", "split_dates", "split", "frames", "stride", "crop", "encoding")) | {
     "format": "fake", "min_wet": 0.0, "max_missing": None, "samples_per_shard": 32, "seed": 0,
 }  # fmt: skip
 

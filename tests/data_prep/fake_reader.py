@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, RadarFrame
-from data_prep.readers import Reader, Recording, Scan
+from data_prep.readers import Each, Product, Reader, Recording, Scan, in_turn
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
+RAIN = Product("rain", "mm/h")
 MODULE = "tests.data_prep.fake_reader"
 
 
@@ -33,19 +33,16 @@ def at(step: float) -> datetime:
 
 class FakeReader:
     name = "fake"
-    unit: Unit = "mm/h"
-    encoding = "dbz8"
-    cadence_s = 300
     split_dates: tuple[str, str] | None = None
 
-    def scan(self, sources: Sequence[str]) -> Scan:
+    def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         recordings = []
         for folder in map(Path, sources):
             for entry in json.loads((folder / "listing.json").read_text()):
                 times = tuple(datetime.fromisoformat(time) for time in entry["times"])
                 event_time = datetime.fromisoformat(entry["event_time"]) if entry["event_time"] else None
-                recordings.append(Recording(folder / entry["file"], 0, times, entry["event"], event_time))
-        return Scan(recordings)
+                recordings.append(Recording(folder / entry["file"], 0, times, RAIN, entry["event"], event_time))
+        return Scan(RAIN, 300, recordings)
 
     def read(self, recording: Recording) -> list[RadarFrame]:
         if recording.path.name == "dies.npy":
@@ -59,7 +56,7 @@ class FakeReader:
             raise RadarFileError(recording.path, str(error)) from None
         grid = Grid(fields_THW.shape[1:], "+proj=laea +units=m", (1000.0, 1000.0), 0.0, 0.0)
         return [
-            RadarFrame(field, self.unit, time, grid) for field, time in zip(fields_THW, recording.times, strict=False)
+            RadarFrame(field, RAIN.unit, time, grid) for field, time in zip(fields_THW, recording.times, strict=False)
         ]
 
 

@@ -184,7 +184,7 @@ def test_the_index_describes_the_shards(archive: FakeArchive, tmp_path: Path) ->
     shards = build_shards(archive, tmp_path / "out", split="train", frames=5, crop=8)
     index = shards.index
     assert (index.archive, index.encoding, index.unit, index.cadence_s) == ("fake", "dbz8", "mm/h", 300)
-    assert (shards.shape_THW, index.pixel_m, index.codec) == ((5, 8, 8), (1000.0, 1000.0), "lz4")
+    assert (shards.shape_THW, index.pixel, index.codec) == ((5, 8, 8), (1000.0, 1000.0), "lz4")
     assert index.left_out == {"run shorter than 5 frames": 1}
     split = index.splits["train"]
     assert (split.first_time, split.last_time) == ("2020-01-01T00:00:00Z", "2020-01-01T00:45:00Z")

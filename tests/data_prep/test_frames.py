@@ -16,14 +16,14 @@ GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
 
 
 def test_pixel_centres_go_from_north_to_south_and_west_to_east() -> None:
-    assert (GRID.x_m[0], GRID.x_m[-1], len(GRID.x_m)) == (-2500.0, 26500.0, 30)
-    assert (GRID.y_m[0], GRID.y_m[-1], len(GRID.y_m)) == (6750.0, -2750.0, 20)
+    assert (GRID.x[0], GRID.x[-1], len(GRID.x)) == (-2500.0, 26500.0, 30)
+    assert (GRID.y[0], GRID.y[-1], len(GRID.y)) == (6750.0, -2750.0, 20)
 
 
 def test_a_crop_keeps_the_place_of_its_pixels() -> None:
     part = GRID.crop(3, 4, 5, 6)
-    np.testing.assert_array_equal(part.x_m, GRID.x_m[4:10])
-    np.testing.assert_array_equal(part.y_m, GRID.y_m[3:8])
+    np.testing.assert_array_equal(part.x, GRID.x[4:10])
+    np.testing.assert_array_equal(part.y, GRID.y[3:8])
 
 
 @pytest.mark.parametrize("size", [1, 7, 20])
@@ -49,7 +49,7 @@ def test_a_grid_survives_json() -> None:
     assert Grid.from_dict(json.loads(json.dumps(GRID.to_dict()))) == GRID
 
 
-@pytest.mark.parametrize("change", [{"shape": [1]}, {"pixel_m": "no"}, {"west_m": None}, {"shape": 3}])
+@pytest.mark.parametrize("change", [{"shape": [1]}, {"pixel": "no"}, {"west": None}, {"shape": 3}])
 def test_a_damaged_grid_is_refused(change: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         Grid.from_dict({**GRID.to_dict(), **change})

@@ -37,7 +37,7 @@ def test_longitude_and_latitude_lead_back_to_the_pixels() -> None:
     grid = Grid((4, 6), KNMI, (1000.0, 1000.0), 0.0, -3_650_000.0)
     lon, lat = lonlat(grid)
     for row, column in [(0, 0), (3, 5)]:
-        assert corner_of(KNMI, lon[row, column], lat[row, column]) == pytest.approx((grid.x_m[column], grid.y_m[row]))
+        assert corner_of(KNMI, lon[row, column], lat[row, column]) == pytest.approx((grid.x[column], grid.y[row]))
 
 
 def test_pixels_off_the_earth_are_nan() -> None:

@@ -206,7 +206,7 @@ def test_codes_of_another_encoding_are_refused_though_unit_and_pixels_are_alike(
         (lambda run: None, "none", "has no split 'none'; it has train, val, test"),
         (in_dutch_rain, "test", "has unit kg/m2 where the model was trained on mm/h"),
         (lambda run: change_card(run, cadence_s=600), "test", "has cadence 300 s where the model was trained on 600 s"),
-        (lambda run: change_card(run, pixel_m=[500.0, 500.0]), "test", "1000 x 1000 m where the model was trained on 500 x 500 m"),
+        (lambda run: change_card(run, pixel=[500.0, 500.0]), "test", "1000 x 1000 m where the model was trained on 500 x 500 m"),
         (lambda run: change_card(run, output_frames=30), "test", "holds another model's weights"),
         (lambda run: (run / "model.safetensors").unlink(), "test", "does not exist; a training writes it when it first evaluates"),
         (lambda run: (run / "run.json").unlink(), "test", "is not a run folder"),

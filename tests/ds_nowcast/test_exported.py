@@ -196,7 +196,7 @@ def test_weights_are_written_whole_or_not_at_all(run: Path, monkeypatch: pytest.
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-KIND: dict[str, Any] = {"unit": "kg/m2", "cadence_s": 300, "pixel_m": (1000.0, 1000.0)}
+KIND: dict[str, Any] = {"unit": "kg/m2", "cadence_s": 300, "pixel": (1000.0, 1000.0), "pixel_unit": "m"}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ KIND: dict[str, Any] = {"unit": "kg/m2", "cadence_s": 300, "pixel_m": (1000.0, 1
         ({"unit": "mm/h"}, "the archive has unit mm/h where the model was trained on kg/m2"),
         ({"cadence_s": 600}, "the archive has cadence 600 s where the model was trained on 300 s"),
         (
-            {"pixel_m": (1000.0, 500.0)},
+            {"pixel": (1000.0, 500.0)},
             "pixel size 1000 x 500 m where the model was trained on 1000 x 1000 m",
         ),
         ({"unit": "dBZ", "cadence_s": 900}, "unit dBZ where the model was trained on kg/m2, cadence 900 s where"),
@@ -219,4 +219,4 @@ def test_data_of_another_kind_is_refused_naming_both(made: Path, other: dict[str
 
 
 def test_pixels_that_differ_less_than_the_builder_minds_are_of_one_size(made: Path) -> None:
-    open_model(made, None, CPU)[1].check_kind("the archive", **KIND | {"pixel_m": (1000.01, 999.99)})
+    open_model(made, None, CPU)[1].check_kind("the archive", **KIND | {"pixel": (1000.01, 999.99)})

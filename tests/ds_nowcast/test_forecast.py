@@ -21,6 +21,7 @@ from data_prep.encoding import ENCODINGS
 from data_prep.errors import UserError
 from data_prep.readers import Recording
 from ds_nowcast import forecast
+from tests.data_prep.fake_reader import RAIN
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, MakeKnmi, MakeSevir, make_knmi, make_sevir, vil
 from tests.ds_nowcast.made_model import made_run
 from tests.shard_maker import make_shards, moving_blobs
@@ -193,7 +194,7 @@ def test_another_unit_is_refused_naming_both(
     ("card", "message"),
     [
         ({"cadence_s": 600}, "has cadence 300 s where the model was trained on 600 s"),
-        ({"pixel_m": [2000.0, 500.0]}, "has pixel size 1000 x 1000 m where the model was trained on 2000 x 500 m"),
+        ({"pixel": [2000.0, 500.0]}, "has pixel size 1000 x 1000 m where the model was trained on 2000 x 500 m"),
     ],
 )
 def test_another_cadence_or_pixel_is_refused_naming_both(
@@ -355,7 +356,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def composites(*steps: float) -> list[Recording]:
-    return [Recording(Path(f"{step}.h5"), 0, (START + timedelta(minutes=5 * step),)) for step in steps]
+    return [Recording(Path(f"{step}.h5"), 0, (START + timedelta(minutes=5 * step),), RAIN) for step in steps]
 
 
 def steps_of(recordings: list[Recording], frames: int) -> list[float]:
@@ -378,7 +379,7 @@ def test_a_repeated_time_is_taken_once() -> None:
 
 def test_events_are_not_joined_with_each_other() -> None:
     def event(name: str, *steps: int) -> Recording:
-        return Recording(Path("e.h5"), 0, tuple(START + timedelta(minutes=5 * step) for step in steps), name)
+        return Recording(Path("e.h5"), 0, tuple(START + timedelta(minutes=5 * step) for step in steps), RAIN, name)
 
     assert steps_of([event("a", 0, 1, 2, 3), event("b", 2, 3, 4)], 3) == [2, 3, 4]
     with pytest.raises(UserError, match="in here, up to 2020-01-01T00:25:00Z, has 2 of the 3 frames"):

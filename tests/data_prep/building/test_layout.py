@@ -14,9 +14,9 @@ from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid, RadarFrame
 from data_prep.readers import Recording
 from tests.data_prep.fake_builds import archive_plan
-from tests.data_prep.fake_reader import READER, FakeArchive, at
+from tests.data_prep.fake_reader import RAIN, READER, FakeArchive, at
 
-LAYOUT = Layout((12, 12), (1000.0, 1000.0), None, "dbz8")
+LAYOUT = Layout((12, 12), (1000.0, 1000.0), "m", None, "dbz8")
 GRID = Grid((12, 12), "+proj=laea", (1000.0, 1000.0), 0.0, 0.0)
 
 
@@ -35,7 +35,7 @@ class Frames:
 
 
 def run(count: int) -> tuple[dict[int, Recording], Sequence]:
-    recordings = {number: Recording(Path("f"), number, (at(number),)) for number in range(count)}
+    recordings = {number: Recording(Path("f"), number, (at(number),), RAIN) for number in range(count)}
     times = tuple(at(number) for number in range(count))
     return recordings, Sequence("s", tuple(FrameRef(number, 0) for number in range(count)), times)
 
@@ -54,9 +54,9 @@ def test_codes_and_grid_have_the_layouts_shape() -> None:
     "other",
     [
         replace(GRID, shape=(12, 13)),
-        replace(GRID, pixel_m=(1000.0, 2000.0)),
-        replace(GRID, west_m=600.0),
-        replace(GRID, north_m=-600.0),
+        replace(GRID, pixel=(1000.0, 2000.0)),
+        replace(GRID, west=600.0),
+        replace(GRID, north=-600.0),
         replace(GRID, proj="+proj=merc"),
     ],
     ids=["shape", "pixel", "west", "north", "projection"],
@@ -67,22 +67,22 @@ def test_a_frame_on_another_grid_is_refused(other: Grid) -> None:
 
 
 def test_rounding_in_an_archives_headers_is_no_other_grid() -> None:
-    read(GRID, replace(GRID, pixel_m=(1000.2, 999.9), west_m=3.0))
+    read(GRID, replace(GRID, pixel=(1000.2, 999.9), west=3.0))
 
 
 def test_sequences_of_other_places_fit_one_layout() -> None:
-    assert read(replace(GRID, west_m=5e5, proj="+proj=merc"))[1].west_m == 5e5
+    assert read(replace(GRID, west=5e5, proj="+proj=merc"))[1].west == 5e5
 
 
 def test_a_frame_of_a_time_other_than_listed_is_unreadable() -> None:
-    recording = Recording(Path("f"), 0, (at(0),))
+    recording = Recording(Path("f"), 0, (at(0),), RAIN)
     assert len(read_recording(Frames(GRID, late=20), recording)) == 1  # type: ignore[arg-type]
     with pytest.raises(RadarFileError, match="its listing says 2020-01-01T00:00:00Z"):
         read_recording(Frames(GRID, late=300), recording)  # type: ignore[arg-type]
 
 
 def test_a_file_that_cannot_be_opened_is_unreadable() -> None:
-    recording = Recording(Path("/nowhere/f.npy"), 0, (at(0),))
+    recording = Recording(Path("/nowhere/f.npy"), 0, (at(0),), RAIN)
     with pytest.raises(RadarFileError, match=r"^/nowhere/f\.npy: No such file or directory$"):
         read_recording(READER, recording)
 

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from data_prep.building.sequences import Found, find_sequences, follows
 from data_prep.errors import UserError
 from data_prep.readers import Recording
-from tests.data_prep.fake_reader import at
+from tests.data_prep.fake_reader import RAIN, at
 
 
 def composites(*steps: float) -> list[Recording]:
-    return [Recording(Path(f"{step}.npy"), 0, (at(step),)) for step in steps]
+    return [Recording(Path(f"{step}.npy"), 0, (at(step),), RAIN) for step in steps]
 
 
 def event(name: str, start: float, frames: int, *, skip: int | None = None) -> Recording:
     times = tuple(at(start + step) for step in range(frames) if step != skip)
-    return Recording(Path(f"{name}.npy"), 0, times, name, times[len(times) // 2])
+    return Recording(Path(f"{name}.npy"), 0, times, RAIN, name, times[len(times) // 2])
 
 
 def find(recordings: list[Recording], frames: int | None = None, stride: int | None = None) -> Found:
@@ -135,5 +135,5 @@ def test_every_complete_run_is_found_and_every_sequence_is_one(
 
 def test_times_in_another_zone_count_as_the_moment_they_are() -> None:
     zone = at(1).astimezone().tzinfo
-    recordings = [*composites(0), Recording(Path("z"), 0, ((at(1) + timedelta(0)).astimezone(zone),))]
+    recordings = [*composites(0), Recording(Path("z"), 0, ((at(1) + timedelta(0)).astimezone(zone),), RAIN)]
     assert len(find(recordings, frames=2).sequences) == 1

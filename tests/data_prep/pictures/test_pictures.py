@@ -38,8 +38,8 @@ UNITS: tuple[Unit, ...] = ("mm/h", "dBZ", "kg/m2")
 KNMI_SHAPE = (765, 700)
 
 
-def grid_of(shape: tuple[int, int], pixel_m: float = 1000.0) -> Grid:
-    return Grid(shape, "+proj=stere +lat_0=90 +lat_ts=60 +units=m", (pixel_m, pixel_m), 0.0, 0.0)
+def grid_of(shape: tuple[int, int], pixel: float = 1000.0) -> Grid:
+    return Grid(shape, "+proj=stere +lat_0=90 +lat_ts=60 +units=m", (pixel, pixel), 0.0, 0.0)
 
 
 def strip(label: str, values: NDArray[Any], first: int = 0) -> Strip:
@@ -167,7 +167,7 @@ def test_distances_are_km_by_pixel_size_on_the_outer_panels_and_pixels_without_a
     tmp_path: Path, figures: list[Any]
 ) -> None:
     rows = [strip("observed", storms(2)), strip("forecast", storms(2), first=2)]
-    film_strip(tmp_path / "a.png", rows, unit="mm/h", grid=grid_of((96, 96), pixel_m=500.0), title="Case")
+    film_strip(tmp_path / "a.png", rows, unit="mm/h", grid=grid_of((96, 96), pixel=500.0), title="Case")
     film_strip(tmp_path / "b.png", rows, unit="mm/h", grid=None, title="Case")
     panels = [axes for axes in figures[0].axes if axes.images]
     assert [axes.get_xlabel() for axes in panels] == ["", "", "km", "km"]

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import RadarFrame
 from data_prep.projection import corner_of
-from data_prep.readers import Recording, reader_named
+from data_prep.readers import Product, Recording, reader_named
 from data_prep.readers.knmi import READER
 from tests.data_prep.readers.conftest import MakeKnmi
 
 REAL = "knmi/RAD_NL25_RAP_5min_201008260730.h5"
+RAIN = Product("rain", "mm/h")
 END = datetime(2010, 8, 26, 7, 30, tzinfo=UTC)
 
 
@@ -32,14 +33,14 @@ def read(path: Path) -> RadarFrame:
 
 def test_the_table_of_formats_leads_to_the_reader() -> None:
     assert reader_named("knmi") is READER
-    assert (READER.unit, READER.encoding, READER.cadence_s, READER.split_dates) == ("mm/h", "dbz8", 300, None)
+    assert READER.split_dates is None
 
 
 def test_a_5_minute_sum_becomes_a_rain_rate(make_knmi: MakeKnmi) -> None:
     frame = read(make_knmi(codes=((0, 1, 12), (1152, 65534, 65535))))
     expected = np.array([[0.0, 0.12, 1.44], [138.24, np.nan, np.nan]], np.float32)  # 0.01 mm in 5 min is 0.12 mm/h
-    np.testing.assert_allclose(frame.stored, expected, rtol=1e-6)
-    assert frame.stored.dtype == np.float32 and frame.unit == "mm/h" and frame.encoding is None
+    np.testing.assert_allclose(frame.field, expected, rtol=1e-6)
+    assert frame.field.dtype == np.float32 and frame.unit == "mm/h"
 
 
 @pytest.mark.parametrize(
@@ -53,24 +54,24 @@ def test_a_5_minute_sum_becomes_a_rain_rate(make_knmi: MakeKnmi) -> None:
 )
 def test_the_calibration_formula_is_the_files_own(make_knmi: MakeKnmi, formula: str, rain_mm_h: float) -> None:
     frame = read(make_knmi(codes=np.full((2, 3), 100), calibration_formulas=formula))
-    assert frame.stored == pytest.approx(np.full((2, 3), rain_mm_h))
+    assert frame.field == pytest.approx(np.full((2, 3), rain_mm_h))
 
 
 def test_the_rate_depends_on_the_interval(make_knmi: MakeKnmi) -> None:
     start = np.array([b"26-AUG-2010;06:30:00.000"])
-    assert read(make_knmi(product_datetime_start=start)).stored[0, 2] == pytest.approx(0.12)
+    assert read(make_knmi(product_datetime_start=start)).field[0, 2] == pytest.approx(0.12)
 
 
 def test_the_time_is_the_end_in_the_file_whatever_its_name(make_knmi: MakeKnmi) -> None:
     path = make_knmi("RAD_NL25_RAP_5min_199901010000.h5")
     [recording] = READER.scan([str(path)]).recordings
-    assert recording == Recording(path, 0, (END,)) and read(path).time == END
+    assert recording == Recording(path, 0, (END,), RAIN) and read(path).time == END
 
 
 def test_the_grid_is_in_metres_and_begins_at_the_outer_corner(make_knmi: MakeKnmi) -> None:
     grid = read(make_knmi(geo_column_offset=np.array([10.0], np.float32))).grid
-    assert grid.shape == (2, 3) and grid.pixel_m == (1000.0, 1000.0)
-    assert (grid.west_m, grid.north_m) == (10_000.0, -3_650_000.0)
+    assert grid.shape == (2, 3) and grid.pixel == (1000.0, 1000.0)
+    assert (grid.west, grid.north) == (10_000.0, -3_650_000.0)
     assert "+a=6378137 +b=6356752" in grid.proj and grid.proj.endswith("+units=m")
 
 
@@ -124,7 +125,7 @@ def test_a_header_that_cannot_be_used_is_left_out_with_its_reason(
     [(what, why, _)] = found.left_out
     assert (what, why) == (str(bad), "unreadable")
     with pytest.raises(RadarFileError, match=reason):
-        READER.read(Recording(bad, 0, (END,)))
+        READER.read(Recording(bad, 0, (END,), RAIN))
 
 
 def test_an_archive_without_one_readable_file_is_refused(make_knmi: MakeKnmi, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_truncated_file_is_a_radar_file_error(make_knmi: MakeKnmi, share: floa
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(RadarFileError, match="cannot be read as HDF5") as caught:
-        READER.read(Recording(path, 0, (END,)))
+        READER.read(Recording(path, 0, (END,), RAIN))
     assert caught.value.path == str(path)
 
 
@@ -181,7 +182,7 @@ def test_what_is_no_hdf5_file_is_a_radar_file_error(tmp_path: Path) -> None:
     (tmp_path / "b.h5").mkdir()
     for name in ("a.h5", "b.h5", "absent.h5"):
         with pytest.raises(RadarFileError, match="cannot be read as HDF5"):
-            READER.read(Recording(tmp_path / name, 0, (END,)))
+            READER.read(Recording(tmp_path / name, 0, (END,), RAIN))
 
 
 # derandomized: libhdf5 itself can crash on a hostile file, so the same flips are tried every time
@@ -195,11 +196,11 @@ def test_flipped_bits_give_a_frame_or_a_radar_file_error(make_knmi: MakeKnmi, fl
         content[int(place * len(content))] ^= 1 << bit
     path.write_bytes(content)
     try:
-        [frame] = READER.read(Recording(path, 0, (END,)))
+        [frame] = READER.read(Recording(path, 0, (END,), RAIN))
     except RadarFileError as error:
         assert error.path == str(path) and error.reason
     else:
-        assert frame.stored.shape == (2, 3) and frame.stored.dtype == np.float32
+        assert frame.stored.shape == (2, 3) and frame.field.dtype == np.float32
 
 
 def test_without_h5py_the_extra_is_named(make_knmi: MakeKnmi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,11 +223,11 @@ def test_a_real_file_has_its_exact_rain_rates_and_missing_share(radar_data: Path
 
 def test_a_real_files_grid_agrees_with_the_corners_it_states(radar_data: Path) -> None:
     grid = read(radar_data / REAL).grid
-    assert grid.shape == (765, 700) and (grid.west_m, grid.north_m) == (0.0, -3_650_000.0)
+    assert grid.shape == (765, 700) and (grid.west, grid.north) == (0.0, -3_650_000.0)
     with h5py.File(radar_data / REAL) as file:
         stated = file["geographic"].attrs["geo_product_corners"].reshape(4, 2)
-    south_m, east_m = grid.north_m - 765_000.0, grid.west_m + 700_000.0
-    corners = [(grid.west_m, south_m), (grid.west_m, grid.north_m), (east_m, grid.north_m), (east_m, south_m)]
+    south_m, east_m = grid.north - 765_000.0, grid.west + 700_000.0
+    corners = [(grid.west, south_m), (grid.west, grid.north), (east_m, grid.north), (east_m, south_m)]
     for (lon, lat), corner in zip(stated, corners, strict=True):
         assert corner_of(grid.proj, float(lon), float(lat)) == pytest.approx(corner, abs=1000.0)
 

@@ -70,8 +70,8 @@ def test_times_are_the_jittered_minutes_round_the_event_in_utc(make_sevir: MakeS
 
 def test_the_grid_begins_at_the_catalogs_lower_left_corner(make_sevir: MakeSevir) -> None:
     grid = READER.read(scan(make_sevir({})).recordings[0])[0].grid
-    assert grid.shape == (6, 8) and grid.pixel_m == (1000.0, 1000.0)
-    assert (grid.west_m, grid.north_m) == pytest.approx((0.0, 6000.0), abs=1e-3)
+    assert grid.shape == (6, 8) and grid.pixel == (1000.0, 1000.0)
+    assert (grid.west, grid.north) == pytest.approx((0.0, 6000.0), abs=1e-3)
 
 
 def test_a_recording_reads_the_same_in_another_process(make_sevir: MakeSevir) -> None:
@@ -278,7 +278,7 @@ def test_the_stand_in_archive_is_read_whole_and_lies_where_its_catalog_says(rada
     assert len(frames) == 49 and 100 * missing == pytest.approx(30.03607855902778)
     assert frames[0].time == datetime(2010, 8, 26, 0, 0, tzinfo=UTC)
     grid = frames[0].grid
-    east_north = grid.west_m + 384 * grid.pixel_m[1], grid.north_m
+    east_north = grid.west + 384 * grid.pixel[1], grid.north
     assert corner_of(grid.proj, float(row["urcrnrlon"]), float(row["urcrnrlat"])) == pytest.approx(east_north, abs=1.0)
 
 

@@ -23,8 +23,8 @@ SPLIT = {
     "wet_share": 0.5,
 }
 INDEX = {
-    "format_version": 1, "archive": "fake", "encoding": "dbz8", "unit": "mm/h", "cadence_s": 300, "frames": 4,
-    "shape": [8, 6], "pixel_m": [1000.0, 1000.0], "codec": "zstd", "frames_per_chunk": 4, "splits": {"train": SPLIT},
+    "format_version": 2, "archive": "fake", "encoding": "dbz8", "unit": "mm/h", "cadence_s": 300, "frames": 4,
+    "shape": [8, 6], "pixel": [1000.0, 1000.0], "pixel_unit": "m", "codec": "zstd", "frames_per_chunk": 4, "splits": {"train": SPLIT},
     "left_out": {}, "plan": "p",
 }  # fmt: skip
 SHARD = Shard(name="train/train-000000.tar", samples=2, bytes=10240, sha256="0" * 64)

@@ -81,7 +81,7 @@ def test_a_crop_is_the_middle_with_its_place_on_the_grid(archive: FakeArchive, t
     meta, codes_THW = read_sample(build_shards(archive, tmp_path / "out", split="a", crop=4), "a", 0)
     whole = np.load(archive.folder / "e000.npy")
     np.testing.assert_array_equal(codes_THW, ENCODINGS["dbz8"].encode(whole[:, 4:8, 4:8], "mm/h"))
-    assert (meta["grid"]["west_m"], meta["grid"]["north_m"]) == (4000.0, -4000.0)
+    assert (meta["grid"]["west"], meta["grid"]["north"]) == (4000.0, -4000.0)
 
 
 def test_the_tar_tells_nothing_of_when_and_by_whom_it_was_made(task: ShardTask) -> None:

@@ -111,8 +111,8 @@ def test_every_name_that_an_attribute_gives_is_a_variable(written: Path) -> None
 
 def test_axes_are_pixel_centres_in_metres_north_first(written: Path, small: Grid) -> None:
     with netCDF4.Dataset(written) as data:
-        np.testing.assert_array_equal(data["x"][:], small.x_m)
-        np.testing.assert_array_equal(data["y"][:], small.y_m)
+        np.testing.assert_array_equal(data["x"][:], small.x)
+        np.testing.assert_array_equal(data["y"][:], small.y)
         assert data["y"][0] > data["y"][-1]
         assert data["lat"][0, 0] > data["lat"][-1, 0]
         assert data["x"].standard_name == "projection_x_coordinate"
@@ -141,7 +141,7 @@ def test_the_projection_comes_back(tmp_path: Path, proj: str) -> None:
         assert crs.ellipsoid.semi_major_metre == pytest.approx(pyproj.CRS(proj).ellipsoid.semi_major_metre)
         assert crs.ellipsoid.semi_minor_metre == pytest.approx(pyproj.CRS(proj).ellipsoid.semi_minor_metre)
         place = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(lon, lat)
-        assert place == pytest.approx((grid.x_m[3], grid.y_m[2]), abs=2.0)  # longitude and latitude are float32
+        assert place == pytest.approx((grid.x[3], grid.y[2]), abs=2.0)  # longitude and latitude are float32
     names = {"reference_ellipsoid_name", "prime_meridian_name", "horizontal_datum_name"} & mapping.keys()
     assert len(names) in (0, 3)  # CF 1.10, 5.6: all or none
 

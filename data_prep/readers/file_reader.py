@@ -1,0 +1,196 @@
+"""What readers share whose archive is a heap of files, each of which holds one frame or several.
+
+A format derives from `FileReader` and says what a file holds (`contents`) and gives a frame (`frame`). Everything else
+is done here: files in folders, globs, gzip and tars, products, frames that occur twice, the cadence, damaged files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from data_prep.errors import RadarFileError, UserError
+from data_prep.frames import RadarFrame
+from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
+from data_prep.readers.files import RadarFile, archive_files, fits, is_tar, tar_members
+
+_SAME_TIME_S = 1.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One frame that a file holds.
+
+    time: UTC, end of the interval. item: the reader's own number for it in its file. interval_s: that a sum or mean
+    covers; the cadence where an archive has a single frame.
+    """
+
+    time: datetime
+    product: Product
+    item: int = 0
+    interval_s: int | None = None
+
+
+class _Listed(NamedTuple):
+    """What one path holds; (file in a tar or "", entry)."""
+
+    entries: list[tuple[str, Entry]]
+    left_out: list[LeftOut]
+
+
+class FileReader(ABC):
+    """A format of files that are read one by one.
+
+    patterns: of the names of its files, lower case, as fnmatch takes them, without .gz. cadence_s: of an archive that does
+    not tell its own (a single file). modules: those that must be importable, with the extra that brings them.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    cadence_s: int = 300
+    split_dates: tuple[str, str] | None = None
+    modules: tuple[tuple[str, str], ...] = ()
+
+    @abstractmethod
+    def contents(self, file: RadarFile) -> Iterable[Entry | LeftOut]:
+        """The frames of a file, from its headers; no picture is read.
+
+        LeftOut stands for one that is not to be used. May raise anything where the file is damaged; better a RadarFileError
+        that says what is wrong.
+        """
+
+    @abstractmethod
+    def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
+        """The frame of one of the entries that `contents` gave. May raise as it does."""
+
+    def frames(self, source: Path | str | BinaryIO, name: str = "", product: str | None = None) -> list[RadarFrame]:
+        """All frames of one file: a path, gzipped or not, or an open binary file. Raises RadarFileError.
+
+        name: the file's, where it is not `source`'s own and the format keeps something in it.
+        """
+        self._require_modules()
+        file = RadarFile(Path(source) if isinstance(source, str) else source, name=name)
+        with self._guarded(file):
+            entries = [entry for entry in self.contents(file) if isinstance(entry, Entry)]
+            return [self.frame(file, entry) for entry in entries if product in (None, entry.product.name)]
+
+    def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
+        """As `Reader.scan`. Left out are unreadable files and frames whose time occurs more than once (but for the first)."""
+        self._require_modules()
+        paths = archive_files(sources, self.patterns)
+        left_out: list[LeftOut] = []
+        found: list[tuple[Path, str, Entry]] = []
+        for path, listed in zip(paths, each(self.listed, paths), strict=True):
+            if isinstance(listed, RadarFileError):
+                left_out.append(LeftOut(listed.path, "unreadable", listed.reason))
+                continue
+            left_out += listed.left_out
+            found += [(path, member, entry) for member, entry in listed.entries]
+        if not found:
+            why = f", the first because: {left_out[0].detail or left_out[0].reason}" if left_out else ""
+            raise UserError(
+                f"none of {len(paths)} files can be used as {self.name}{why}; give files of that format, or its --format"
+            )
+        chosen = _one_product([entry for _, _, entry in found], product)
+        recordings = list(_recordings((one for one in found if one[2].product == chosen), left_out))
+        entries = [entry for _, _, entry in found if entry.product == chosen]
+        cadence_s = usual_step_s([recording.times[0] for recording in recordings])
+        return Scan(chosen, cadence_s or entries[0].interval_s or self.cadence_s, recordings, left_out)
+
+    def listed(self, path: Path) -> _Listed:
+        """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
+        listed = _Listed([], [])
+        members = [name for name in tar_members(path) if fits(name, self.patterns)] if is_tar(path) else [""]
+        if not members:
+            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+        for member in members:
+            file = RadarFile(path, member)
+            try:
+                with self._guarded(file):
+                    for one in self.contents(file):
+                        listed.left_out.append(one) if isinstance(one, LeftOut) else listed.entries.append(
+                            (member, one)
+                        )
+            except RadarFileError as error:
+                if not member:
+                    raise
+                listed.left_out.append(LeftOut(file.name, "unreadable", error.reason))
+        return listed
+
+    def read(self, recording: Recording) -> list[RadarFrame]:
+        """The one frame. Raises RadarFileError, also where the frame's time is no longer the one listed."""
+        file = RadarFile(recording.path, recording.member)
+        with self._guarded(file):
+            frame = self.frame(file, Entry(recording.times[0], recording.product, recording.item))
+        if abs((frame.time - recording.times[0]).total_seconds()) > _SAME_TIME_S:
+            raise RadarFileError(file.name, f"is now of {frame.time:%Y-%m-%d %H:%M} UTC, not as it was listed")
+        if frame.unit != recording.product.unit:
+            raise RadarFileError(file.name, f"is now in {frame.unit}, not as it was listed")
+        return [frame]
+
+    @contextmanager
+    def _guarded(self, file: RadarFile) -> Iterator[None]:
+        """Whatever a damaged file makes a parser raise becomes one RadarFileError."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            reason = (str(error.args[0] if error.args else error).splitlines() or [""])[0]
+            what = f"cannot be read as {self.name} ({type(error).__name__}: {reason})"
+            raise RadarFileError(file.name, what) from error
+
+    def _require_modules(self) -> None:
+        from importlib.util import find_spec
+
+        for module, extra in self.modules:
+            if find_spec(module) is None:
+                raise UserError(
+                    f"format {self.name} needs {module}, which is not installed; "
+                    f"install DS-Nowcast with its extra [{extra}]"
+                )
+
+
+def _one_product(entries: list[Entry], name: str | None) -> Product:
+    counts = Counter(entry.product for entry in entries)
+    names = ", ".join(f"{product.name} ({product.unit}, {count} frames)" for product, count in counts.most_common())
+    if name is None and len(counts) > 1:
+        raise UserError(f"the files hold several products: {names}; choose one with --product NAME")
+    chosen = [product for product in counts if name in (None, product.name)]
+    if not chosen:
+        raise UserError(f"the files hold no product {name!r}; they hold {names}")
+    if len(chosen) > 1:
+        raise UserError(f"product {name!r} is there in several units: {names}; give the files of one")
+    return chosen[0]
+
+
+def _recordings(found: Iterable[tuple[Path, str, Entry]], left_out: list[LeftOut]) -> Iterator[Recording]:
+    seen = set[datetime]()
+    for path, member, entry in found:
+        time = entry.time.astimezone(UTC)
+        recording = Recording(path, entry.item, (time,), entry.product, member=member)
+        if time in seen:
+            left_out.append(LeftOut(recording.label, "time occurs more than once", time.isoformat()))
+            continue
+        seen.add(time)
+        yield recording
+
+
+def usual_step_s(times: Iterable[datetime]) -> int | None:
+    """The commonest time between neighbours, seconds; None where there are none.
+
+    From a minute on, whole minutes count, and below whole seconds: some archives' stamps are a few seconds early or late.
+    """
+    steps_s = [(later - earlier).total_seconds() for earlier, later in pairwise(sorted(set(times)))]
+    rounded = [round(step / 60) * 60 if step >= 45 else max(round(step), 1) for step in steps_s]
+    if not rounded:
+        return None
+    counts = Counter(rounded)
+    return max(counts, key=lambda step: (counts[step], -step))

@@ -1,0 +1,245 @@
+"""The files of an archive: found by glob, and opened whether plain, gzip, bzip2, inside a tar, or a file object.
+
+Nothing is decompressed past `MOST_BYTES`, so that a bomb cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import io
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+
+from data_prep.errors import RadarFileError, UserError
+
+MOST_BYTES = 1 << 29  # of a file once decompressed; a national composite is some MB
+MOST_PIXELS = 1 << 27  # of one frame; the largest known, MRMS, has 24.5 million
+_COMPRESSED = (".gz", ".bz2")
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
+_CHUNK = 1 << 20
+
+
+def matches(source: str) -> list[Path]:
+    """The path that `source` names, or, sorted, those it matches as a glob (** too). Raises UserError if none."""
+    if os.path.exists(source):
+        return [Path(source)]
+    paths = [Path(name) for name in sorted(glob.glob(source, recursive=True))]
+    if not paths:
+        what = "matches no file" if glob.has_magic(source) else "does not exist"
+        raise UserError(f"--source {source} {what}; give an existing folder, file or quoted glob")
+    return paths
+
+
+def plain_name(name: str) -> str:
+    """A file's name without folders and without the ending of a compression."""
+    name = PurePosixPath(name.replace(os.sep, "/")).name
+    return next((name[: -len(end)] for end in _COMPRESSED if name.lower().endswith(end)), name)
+
+
+def archive_files(sources: Iterable[str], patterns: Iterable[str]) -> list[Path]:
+    """The files of `sources`, sorted: each file given, and those below folders whose plain name fits a pattern, or tars.
+
+    patterns: of fnmatch, in lower case. Raises UserError where a source is missing or a folder holds no such file.
+    """
+    wanted, files = tuple(patterns), set[Path]()
+    for path in (path for source in sources for path in matches(source)):
+        if not path.is_dir():
+            files.add(path)
+            continue
+        inside = {file for file in _below(path) if fits(file.name, wanted) or is_tar(file)}
+        if not inside:
+            raise UserError(f"--source {path} holds no file like {' or '.join(wanted)}; give the folder that does")
+        files |= inside
+    return sorted(files)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):  # links to folders are not followed: they may lead anywhere
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a file's name, without compression, is like one of the patterns."""
+    plain = plain_name(name).lower()
+    return any(fnmatch(plain, pattern) for pattern in patterns)
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a path is a tar by its name."""
+    return path.name.lower().endswith(_TARS)
+
+
+class RadarFile:
+    """A file to be read: of a path, of a tar's member, or a file object (which is read from where it stands).
+
+    name: in messages. Gzip and bzip2 are undone wherever they are found, by their first bytes.
+    """
+
+    def __init__(self, source: Path | BinaryIO, member: str = "", name: str = "") -> None:
+        self._source, self._member = source, member
+        self._folder = source.parent if isinstance(source, Path) and not member else None
+        own = str(source) if isinstance(source, Path) else str(getattr(source, "name", "file object"))
+        self.name = name or (f"{own}/{member}" if member else own)
+
+    @property
+    def plain_name(self) -> str:
+        """The name without folders and without the ending of a compression."""
+        return plain_name(self.name)
+
+    @cached_property
+    def path(self) -> Path | None:
+        """Where it lies on a disk as it is; None where it must be unpacked or is a file object: use `open` or `content`."""
+        if not isinstance(self._source, Path) or self._member:
+            return None
+        with open(self._source, "rb") as file:
+            return None if _compression(file.read(3)) else self._source
+
+    def beside(self, name: str) -> RadarFile | None:
+        """The file of that name in the same folder, if there is one."""
+        if self._folder is None or "/" in name or not (self._folder / name).is_file():
+            return None
+        return RadarFile(self._folder / name)
+
+    def open(self) -> BinaryIO:
+        """Its bytes as a file that can seek, decompressed. Raises RadarFileError past `MOST_BYTES` of those."""
+        return open(self.path, "rb") if self.path else io.BytesIO(self.content)
+
+    def head(self, size: int) -> bytes:
+        """The first `size` bytes, or all if it has fewer, decompressed."""
+        if not isinstance(self._source, Path) or self._member:
+            return self.content[:size]
+        with open(self._source, "rb") as file, _decompressing(file) as plain:
+            return plain.read(size)
+
+    @cached_property
+    def content(self) -> bytes:
+        """All bytes, decompressed. Raises RadarFileError past `MOST_BYTES` or where they are damaged."""
+        if isinstance(self._source, Path) and self._member:
+            return self._all(io.BytesIO(tar_member(self._source, self._member)))
+        if isinstance(self._source, Path):
+            with open(self._source, "rb") as file:
+                return self._all(file)
+        return self._all(self._source)
+
+    def _all(self, file: BinaryIO) -> bytes:
+        try:
+            with _decompressing(file) as plain:
+                return _at_most(plain, MOST_BYTES, self.name)
+        except (OSError, EOFError, ValueError) as error:
+            raise RadarFileError(self.name, f"cannot be unpacked ({error})") from error
+
+    def check_pixels(self, rows: int, columns: int) -> tuple[int, int]:
+        """The same numbers, where they can be a frame's. Raises RadarFileError, before anything is allocated for them."""
+        if not (0 < rows <= MOST_PIXELS and 0 < columns <= MOST_PIXELS and rows * columns <= MOST_PIXELS):
+            raise RadarFileError(self.name, f"declares {rows} x {columns} pixels, expected 1 to {MOST_PIXELS} in all")
+        return rows, columns
+
+
+def _compression(head: bytes) -> str:
+    return "gzip" if head[:2] == b"\x1f\x8b" else "bzip2" if head[:3] == b"BZh" else ""
+
+
+@contextmanager
+def _decompressing(file: BinaryIO) -> Iterator[IO[bytes] | gzip.GzipFile | bz2.BZ2File]:
+    head = file.read(3)
+    joined: IO[bytes] = file
+    if file.seekable():
+        file.seek(-len(head), os.SEEK_CUR)
+    else:
+        joined = io.BytesIO(head + file.read(MOST_BYTES))
+    try:
+        match _compression(head):
+            case "gzip":
+                yield gzip.GzipFile(fileobj=joined)
+            case "bzip2":
+                yield bz2.BZ2File(joined)
+            case _:
+                yield joined
+    except zlib.error as error:
+        raise OSError(str(error)) from error
+
+
+def _at_most(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File, most: int, name: str) -> bytes:
+    parts, size = [], 0
+    while part := file.read(_CHUNK):
+        size += len(part)
+        if size > most:
+            raise RadarFileError(name, f"holds more than {most} bytes once it is unpacked; unpack it, or it is damaged")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def tar_members(path: Path) -> list[str]:
+    """The names of the files in a tar. Raises RadarFileError."""
+    return list(_members(path, *_identity(path))) if _plain_tar(path) else list(_unpacked(path, *_identity(path)))
+
+
+def tar_member(path: Path, name: str) -> bytes:
+    """The bytes of a file in a tar, as they lie there. Raises RadarFileError.
+
+    A compressed tar is unpacked in memory whole, and kept until another one is asked for.
+    """
+    if not _plain_tar(path):
+        found = _unpacked(path, *_identity(path)).get(name)
+    else:
+        place = _members(path, *_identity(path)).get(name)
+        found = None
+        if place:
+            with open(path, "rb") as file:
+                file.seek(place[0])
+                found = file.read(place[1])
+    if found is None:
+        raise RadarFileError(path, f"holds no file {name!r}")
+    return found
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _plain_tar(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return not _compression(file.read(3))
+
+
+@lru_cache(maxsize=2)
+def _members(path: Path, size: int, changed_ns: int) -> dict[str, tuple[int, int]]:
+    """Offset and size of each file in a tar that is not compressed."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            places = {item.name: (item.offset_data, item.size) for item in archive if item.isfile()}
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise RadarFileError(path, f"cannot be read as a tar ({error})") from error
+    if any(offset + length > size or length > MOST_BYTES for offset, length in places.values()):
+        raise RadarFileError(path, "cannot be read as a tar (a file in it is larger than it is)")
+    return places
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, size: int, changed_ns: int) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    left = MOST_BYTES
+    try:
+        with open(path, "rb") as file, _decompressing(file) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+            for item in archive:
+                if not item.isfile():
+                    continue
+                stream = archive.extractfile(item)
+                if item.size > left or stream is None:
+                    raise RadarFileError(path, f"holds more than {MOST_BYTES} bytes; unpack it and give the folder")
+                files[item.name] = stream.read()
+                left -= item.size
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise RadarFileError(path, f"cannot be read as a compressed tar ({error})") from error
+    return files
