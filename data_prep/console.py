@@ -110,6 +110,17 @@ def whole(text: str) -> int:
     return 0 if text == "0" else positive(text)
 
 
+def positive_number(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def share(text: str) -> float:
     """An argparse type: a share from 0 to 1."""
     try:
