@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_prep.encoding import ENCODINGS
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.shards.index import Shard, ShardsIndex, Split, code_histogram, make_idx
+from data_prep.shards.index import FORMAT_VERSION, Shard, ShardsIndex, Split, code_histogram, make_idx
 from data_prep.shards.samples import META_MEMBER, Packing
 from data_prep.shards.shard import tally_of
 
@@ -37,7 +37,7 @@ def make_shards(
     codes = next(iter(splits.values()))[0]
     packing = Packing(codec, codes.shape, codes.dtype, 1 if codec == "raw" else FRAMES_PER_CHUNK)
     index = ShardsIndex(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         archive="made",
         encoding=encoding,
         unit=ENCODINGS[encoding].units[0],
