@@ -123,7 +123,7 @@ def lose_index_hash(run: Path) -> None:
         (lambda run: change_card(run, pixel_unit="km"), "model.json is damaged: pixel_unit"),
         (lambda run: change_card(run, thresholds={"unit": "code", "values": [3, 1]}), "model.json is damaged: thresholds"),
         (lambda run: change_card(run, format_version=1), "model.json is of format 1 with vil255"),
-        (lambda run: change_card(run, encoding="vil256"), "of format 2 with vil256 codes in kg/m2; this version reads format 2 with vil255"),
+        (lambda run: change_card(run, encoding="vil256"), "vil256 codes in kg/m2; this version reads format 2 with vil255"),
         (lambda run: change_card(run, unit="mm/h"), "vil255 codes in mm/h"),
         (lambda run: change_card(run, name="transformer"), "model.json: model 'transformer' is not known"),
         (lambda run: change_card(run, options={"widht": 8}), "did you mean 'width'"),
