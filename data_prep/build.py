@@ -126,7 +126,6 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="say what would be built and how large, write nothing")
     group.add_argument("--strict", action="store_true", help="stop at an unreadable file, instead of leaving it out")
     group.add_argument("--quiet", action="store_true", help="no progress and no account")
-    parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # deepspeed hands it to what it starts
 
 
 def options_of(args: argparse.Namespace) -> Options:

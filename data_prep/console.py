@@ -36,8 +36,10 @@ class Command(Protocol):
 def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
     """Runs one of `commands` (name: (module, one line about it)) and returns the exit code.
 
-    Only the chosen command's module is imported.
+    Only the chosen command's module is imported. What deepspeed puts in front (--local_rank=N) is passed over: its
+    environment says the same.
     """
+    argv = [word for word in argv if not word.startswith(("--local_rank=", "--local-rank="))]
     parser = argparse.ArgumentParser(prog=prog, description=about)
     choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in argv if not word.startswith("-")), "")
