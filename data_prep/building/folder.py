@@ -47,7 +47,7 @@ def is_complete(out: Path, plan_hash: str) -> bool:
 
 def clear_finished(out: Path) -> None:
     """Removes what a build left that was killed between its last two steps: it stands in the index already."""
-    if _noted_plan(out / BUILD_NAME / _PLAN_NAME) in (note.plan for note in open_shards(out).index.builds):
+    if _noted_plan(out / BUILD_NAME / _PLAN_NAME) in [note.plan for note in open_shards(out).index.builds]:
         shutil.rmtree(out / BUILD_NAME, ignore_errors=True)
 
 
