@@ -12,6 +12,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.errors import RadarFileError
 from data_prep.readers.files import RadarFile
@@ -71,8 +75,8 @@ class Field:
         return float(product.signed(25, 28) / 10.0**scale / 1000.0)
 
 
-def fields(data: bytes, file: RadarFile) -> Iterator[Field]:
-    """The fields of a file, whose bytes, or first bytes, are `data`, in their order.
+def fields(data: bytes, file: RadarFile, size: int) -> Iterator[Field]:
+    """The fields of a file of `size` bytes, of which `data` are all or the first, in their order.
 
     Raises RadarFileError where it is no GRIB, damaged, or ends too early; the fields before that have been given by then.
     """
@@ -84,6 +88,8 @@ def fields(data: bytes, file: RadarFile) -> Iterator[Field]:
         if edition != 2:
             raise RadarFileError(file.name, f"is GRIB edition {edition}, this reader takes edition 2")
         at = start + length
+        if at > size or not b"7777".startswith(data[at - 4 : at]):  # of which not all need be in data
+            raise RadarFileError(file.name, "ends in the middle of a GRIB message, or the message is damaged")
         found = 0
         for field in _fields_of(data, start, at, discipline, file):
             found += 1
@@ -174,15 +180,9 @@ class Packing:
     decimal: int
     bits: int
 
-    @property
-    def step(self) -> float:
-        """From one code's value to the next one's."""
-        return float(2.0**self.binary / 10.0**self.decimal)
-
-    @property
-    def lowest(self) -> float:
-        """Of code 0."""
-        return float(self.reference / 10.0**self.decimal)
+    def values(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """Of each code, float64 (regulation 92.9.4)."""
+        return np.asarray((self.reference + codes * 2.0**self.binary) / 10.0**self.decimal, np.float64)
 
 
 def packing(field: Field) -> Packing:

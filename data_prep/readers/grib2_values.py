@@ -36,8 +36,6 @@ def _unpacked(field: Field, packing: Packing, data: bytes, count: int) -> NDArra
     start, stop = field.values
     if packing.bits == 0 or count == 0:  # all values are the reference
         return np.zeros(count, np.uint8)
-    if stop > len(data):
-        raise RadarFileError(field.file.name, "ends in the middle of a GRIB message")
     if packing.template == 0:
         if (stop - start) * 8 < count * packing.bits:
             raise RadarFileError(field.file.name, f"has {stop - start} bytes for {count} values of {packing.bits} bits")

@@ -44,12 +44,7 @@ class MrmsReader(FileReader):
             discipline, category, number = field.parameter
             product = _product(field)
             if product is None:
-                name = (
-                    name_of(category, number)
-                    if discipline == DISCIPLINE
-                    else f"of discipline {discipline}, not MRMS's,"
-                )
-                yield LeftOut(file.name, f"product {name} is no rate or hourly sum of rain, reflectivity or VIL")
+                yield LeftOut(file.name, _useless(discipline, category, number))
                 continue
             packing(field)  # what frame cannot read is said here
             time, covered_s = _interval(field, product)
@@ -57,7 +52,8 @@ class MrmsReader(FileReader):
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The field of that number."""
-        found = list(fields(file.content, file))
+        content = file.content
+        found = list(fields(content, file, len(content)))
         if entry.item >= len(found) or _product(found[entry.item]) != entry.product:
             raise RadarFileError(file.name, f"no longer holds {entry.product.name} as its field {entry.item}")
         field = found[entry.item]
@@ -65,24 +61,30 @@ class MrmsReader(FileReader):
         hours = covered_s / 3600.0 if covered_s and sum_s(entry.product.name) else 1.0
         grid, scan = grid_of(field)
         packed = packing(field)
-        stored = codes_of(field, packed, file.content, grid.shape, scan)
+        stored = codes_of(field, packed, content, grid.shape, scan)
         unit = entry.product.unit
         if stored.itemsize > 2:
             return RadarFrame(_values(stored, packed, unit, hours), unit, time, grid)
-        return RadarFrame(
-            stored, unit, time, grid, _lookup(packed.lowest, packed.step, packed.bits, stored.itemsize, unit, hours)
-        )
+        return RadarFrame(stored, unit, time, grid, _lookup(packed, stored.itemsize, unit, hours))
 
 
 def _fields(file: RadarFile) -> list[Field]:
     """From the file's first bytes where these tell all: it is one message of one field."""
-    try:
-        first = next(fields(file.head(_HEAD), file))
-        if first.only_until == file.unpacked_size:
-            return [first]
-    except RadarFileError:
-        pass  # more bytes may help
-    return list(fields(file.content, file))
+    size = file.unpacked_size
+    if size is not None:
+        try:
+            first = next(fields(file.head(_HEAD), file, size))
+            if first.only_until == size:
+                return [first]
+        except (RadarFileError, OSError, EOFError):
+            pass  # all of its bytes may help, or tell better what is wrong
+    return list(fields(file.content, file, len(file.content)))
+
+
+def _useless(discipline: int, category: int, number: int) -> str:
+    if discipline != DISCIPLINE:
+        return f"is of GRIB discipline {discipline}, MRMS has {DISCIPLINE}"
+    return f"product {name_of(category, number)} is no rate or hourly sum of rain, reflectivity or VIL"
 
 
 def _product(field: Field) -> Product | None:
@@ -102,31 +104,26 @@ def _interval(field: Field, product: Product) -> tuple[datetime, int | None]:
     return time, covered_s
 
 
-def _physical(values: NDArray[np.floating[Any]], unit: Unit, hours: float) -> NDArray[np.float32]:
-    flags = FLAGS[unit]
+def _physical(codes: NDArray[Any], packed: Packing, unit: Unit, hours: float) -> NDArray[np.float32]:
+    """Values in `unit`, same shape, NaN for no coverage and for what a bitmap leaves out. hours: of a sum, else 1."""
+    flags, values = FLAGS[unit], packed.values(codes)
     flagged = values < flags.least
-    physical = np.where(flagged, np.nan, values / hours)
+    physical = np.where(flagged | (codes >= 1 << packed.bits), np.nan, values / hours)
     if flags.no_echo is not None:
         physical[flagged & (np.abs(values - flags.no_echo) < 1e-3)] = flags.dry
     return physical.astype(np.float32)
 
 
 @lru_cache(maxsize=8)
-def _lookup(lowest: float, step: float, bits: int, code_bytes: int, unit: Unit, hours: float) -> Lookup:
-    codes = np.arange(1 << 8 * code_bytes)
-    values = _physical(lowest + codes * step, unit, hours)
-    values[codes >= 1 << bits] = np.nan  # left out by a bitmap
-    return Lookup(values)
+def _lookup(packed: Packing, code_bytes: int, unit: Unit, hours: float) -> Lookup:
+    return Lookup(_physical(np.arange(1 << 8 * code_bytes), packed, unit, hours))
 
 
 def _values(stored: NDArray[Any], packed: Packing, unit: Unit, hours: float) -> NDArray[np.float32]:
     """(rows, columns) float32 of codes that are too many for a table."""
     out = np.empty(stored.shape, np.float32)
     for row in range(0, len(stored), _ROWS):
-        codes = stored[row : row + _ROWS]
-        values = _physical(packed.lowest + codes * packed.step, unit, hours)
-        values[codes >= 1 << packed.bits] = np.nan
-        out[row : row + _ROWS] = values
+        out[row : row + _ROWS] = _physical(stored[row : row + _ROWS], packed, unit, hours)
     return out
 
 
