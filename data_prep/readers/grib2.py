@@ -181,7 +181,13 @@ class Packing:
     bits: int
 
     def values(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Of each code, float64 (regulation 92.9.4)."""
+        """Of each code, float64 (regulation 92.9.4).
+
+        All values of a constant field (bits 0) are the reference itself, which its writers do not scale: so read NCEP's
+        g2c and ECMWF's ecCodes.
+        """
+        if self.bits == 0:
+            return np.full(np.shape(codes), self.reference)
         return np.asarray((self.reference + codes * 2.0**self.binary) / 10.0**self.decimal, np.float64)
 
 
