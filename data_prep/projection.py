@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import UserError
-from data_prep.frames import Grid
+from data_prep.frames import Grid, unit_of
 
 
 class ProjectionError(UserError):
@@ -33,9 +33,10 @@ def _crs(proj: str) -> Any:
         crs = pyproj.CRS.from_user_input(proj)
     except pyproj.exceptions.ProjError as error:
         raise ProjectionError(f"PROJ string {proj!r} is refused by pyproj ({error}); give a valid one") from error
-    in_metres = crs.is_projected and {axis.unit_name for axis in crs.axis_info} == {"metre"}
-    in_degrees = crs.is_geographic and {axis.unit_name for axis in crs.axis_info} == {"degree"}
-    if not in_metres and not in_degrees:
+    units = {axis.unit_name for axis in crs.axis_info}
+    in_metres = crs.is_projected and units == {"metre"}
+    in_degrees = crs.is_geographic and units == {"degree"}
+    if not (in_metres if unit_of(proj) == "m" else in_degrees):  # a Grid must read the string as pyproj does
         raise ProjectionError(
             f"PROJ string {proj!r} is neither a map projection in metres nor longitude and latitude in degrees; "
             "give one with +units=m, or +proj=longlat"
@@ -84,17 +85,22 @@ def to_cf(proj: str) -> dict[str, Any]:
     """
     crs = _crs(proj)
     attributes = {key: value for key, value in crs.to_cf().items() if value != "unknown"}
-    operation = crs.coordinate_operation
-    if operation.method_name == "Lambert Azimuthal Equal Area (Spherical)":  # pyproj knows the ellipsoidal one only
+    operation = crs.coordinate_operation  # None of longitude and latitude
+    if (
+        operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)"
+    ):  # pyproj knows the ellipsoidal one only
         given = {parameter.name: parameter.value for parameter in operation.params}
         attributes |= {
             "grid_mapping_name": "lambert_azimuthal_equal_area",
-            "earth_radius": crs.ellipsoid.semi_major_metre,
             "latitude_of_projection_origin": given["Latitude of natural origin"],
             "longitude_of_projection_origin": given["Longitude of natural origin"],
             "false_easting": given["False easting"],
             "false_northing": given["False northing"],
         }
+    if crs.ellipsoid.inverse_flattening == 0.0:  # a sphere, of which CF asks for the radius alone
+        for axis in ("semi_major_axis", "semi_minor_axis", "inverse_flattening"):
+            attributes.pop(axis, None)
+        attributes["earth_radius"] = crs.ellipsoid.semi_major_metre
     if attributes.get("grid_mapping_name") == "polar_stereographic":  # asked for by CF beside a standard parallel
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
