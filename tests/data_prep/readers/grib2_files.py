@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from data_prep.frames import RadarFrame
+from data_prep.readers import LeftOut
+from data_prep.readers.file_reader import Entry, FileReader
+from data_prep.readers.files import RadarFile
+from data_prep.readers.mrms import READER as _READER
+
+assert isinstance(_READER, FileReader)
+READER: FileReader = _READER
 
 RAIN, LOWEST, HOURLY = (
     (209, 6, 1),
@@ -125,3 +135,12 @@ def grib(
         values(codes, **how),
         discipline=parameter[0],
     )
+
+
+def read(content: bytes) -> RadarFrame:
+    [frame] = READER.frames(io.BytesIO(content))
+    return frame
+
+
+def listed(content: bytes) -> list[Entry | LeftOut]:
+    return list(READER.contents(RadarFile(io.BytesIO(content))))
