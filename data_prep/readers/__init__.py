@@ -115,6 +115,7 @@ class Reader(Protocol):
 READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
+    "mrms": "data_prep.readers.mrms",
 }
 
 
