@@ -4,7 +4,8 @@ The text gives product, time (UTC; of a sum its end), bytes, format version, pre
 in RADVOR, the lead of a forecast. Rows begin in the south. Reflectivity in one byte: RVP6 units of half a dBZ from -32.5,
 249 clutter, 250 no data. All else in two, the lower first: 12 bits of value in steps of the precision, then a flag each for
 a secondary source (a value like others), no data, a negative value, clutter. Rain is mm over the interval; WN's are tenths
-of RVP6 units. (DWD, "RADOLAN und RADVOR: Beschreibung des Kompositformats" 2.5; "Dateiformat des RV-Produkts" 1.01.)
+of RVP6 units. DWD's text files of rain (.asc) are read too, see `radolan_ascii`.
+(DWD, "RADOLAN und RADVOR: Beschreibung des Kompositformats" 2.5, and "Dateiformat des RV-Produkts" 1.01.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
-from data_prep.readers import LeftOut, Product, Reader
+from data_prep.readers import LeftOut, Product, Reader, radolan_ascii
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.radolan_grid import SHAPES, grid_of
@@ -74,11 +75,15 @@ class RadolanReader(FileReader):
     """DWD's composites of reflectivity (dBZ) and of rain sums (mm over the interval becomes mm/h)."""
 
     name = "radolan"
-    patterns = ("raa0?-*---bin", "de[0-9]*_[rw]?[0-9]*", "[rw]?[0-9]*_[0-9][0-9][0-9]")
+    patterns = ("raa0?-*---bin", "de[0-9]*_[rw]?[0-9]*", "[rw]?[0-9]*_[0-9][0-9][0-9]", *radolan_ascii.PATTERNS)
 
     def contents(self, file: RadarFile) -> list[Entry | LeftOut]:
         """The file's one frame."""
-        header = _header(file, file.head(_MOST_HEADER))
+        head = file.head(_MOST_HEADER)
+        if radolan_ascii.begins(head):
+            text = radolan_ascii.header(file, head)
+            return [Entry(text.time, PRODUCTS[text.product], interval_s=text.interval_s)]
+        header = _header(file, head)
         if header.lead_min:
             return [LeftOut(file.name, "forecast lead, not an observation", f"{header.lead_min} min ahead")]
         return [Entry(header.time, header.product, interval_s=header.interval_s)]
@@ -86,7 +91,13 @@ class RadolanReader(FileReader):
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
         content = file.content
-        header = _header(file, content[:_MOST_HEADER])
+        head = content[:_MOST_HEADER]
+        if radolan_ascii.begins(head):
+            text = radolan_ascii.header(file, head)
+            return RadarFrame(radolan_ascii.rain(file, content, text), "mm/h", text.time, text.grid)
+        header = _header(file, head)
+        if header.lead_min:
+            raise RadarFileError(file.name, f"is a forecast {header.lead_min} min ahead, not an observation")
         rows, columns = header.grid.shape
         size = header.size + rows * columns * header.code_bytes
         if len(content) != size:
@@ -118,7 +129,7 @@ def _header(file: RadarFile, head: bytes) -> Header:
     interval_s = interval * (86_400 if unit else 60)
     header = Header(PRODUCTS[name], time, interval_s, grid, 10.0**exponent, lead, len(text) + 1)
     if size != header.size + rows * columns * header.code_bytes:
-        what = f"declares {size} bytes, which is not a header of {header.size} and {rows} x {columns} codes"
+        what = f"declares {size} bytes, not a header of {header.size} and {rows} x {columns} codes"
         raise RadarFileError(file.name, f"{what} of {header.code_bytes}")
     return header
 
