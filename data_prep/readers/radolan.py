@@ -4,7 +4,8 @@ The text gives product, time (UTC; of a sum its end), bytes, format version, pre
 in RADVOR, the lead of a forecast. Rows begin in the south. Reflectivity in one byte: RVP6 units of half a dBZ from -32.5,
 249 clutter, 250 no data. All else in two, the lower first: 12 bits of value in steps of the precision, then a flag each for
 a secondary source (a value like others), no data, a negative value, clutter. Rain is mm over the interval; WN's are tenths
-of RVP6 units. DWD's text files of rain (.asc) are read too, see `radolan_ascii`.
+of RVP6 units. Clutter is no data here, also where RADKLIM has put a number like the neighbours' under that flag. DWD's text
+files of rain (.asc) are read too, see `radolan_ascii`.
 (DWD, "RADOLAN und RADVOR: Beschreibung des Kompositformats" 2.5, and "Dateiformat des RV-Produkts" 1.01.)
 """
 

@@ -279,6 +279,8 @@ CHANGES = st.lists(
 def damaged(content: bytes, changes: list[tuple[str, float, int]], within: int) -> bytes:
     """The content with bits flipped, its end cut, a piece repeated, or a digit replaced, mostly in its first bytes."""
     for kind, share, number in changes:
+        if not content:
+            break
         place = int(share * min(within, len(content)))
         if kind == "flip":
             content = content[:place] + bytes([content[place] ^ (1 << number % 8)]) + content[place + 1 :]
