@@ -116,6 +116,7 @@ READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
     "mrms": "data_prep.readers.mrms",
+    "radolan": "data_prep.readers.radolan",
 }
 
 
