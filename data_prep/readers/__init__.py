@@ -111,6 +111,7 @@ READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
     "meteonet": "data_prep.readers.meteonet",
+    "npy": "data_prep.readers.npy",
 }
 
 

@@ -1,9 +1,8 @@
 """Arrays in `.npy` files and `.npz` archives, read a part at a time and within bounds; nothing in them is executed.
 
 A `.npy` is a magic number, a version, a header (a Python literal with type, order of axes and shape), then the values
-(NumPy Enhancement Proposal 1). An `.npz` is a zip of those, stored or deflated. A deflated array can be read forwards
-only: its decoder is kept between reads with a few of its earlier states, so that frames read in order of time cost one
-pass, a frame read out of order a small share of one, and no more than that frame is in memory.
+(NumPy Enhancement Proposal 1). An `.npz` is a zip of those, stored or deflated. A deflated array is never unpacked
+whole for one frame of it: its frames are read in order of time in one pass (`stretches`).
 """
 
 from __future__ import annotations
@@ -11,119 +10,25 @@ from __future__ import annotations
 import ast
 import math
 import struct
-import threading
 import zipfile
-import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import RadarFileError
 from data_prep.readers.files import RadarFile
+from data_prep.readers.stretches import Deflated, Plain, Stretch
 
 MOST_BYTES = 1 << 29  # of one read
 MOST_MEMBERS = 1000
 _MOST_HEADER = 10_000  # as numpy's own limit
-_PIECE = 1 << 16
-_STATES = 128  # that a decoder keeps, 50 to 80 kB each
 _MAGIC = b"\x93NUMPY"
 _ZIP_END, _ZIP_LOCAL = b"PK\x05\x06", b"PK\x03\x04"
 
 Opened = TypeVar("Opened")
-
-
-class Stretch(Protocol):
-    """The bytes of one .npy, wherever they lie."""
-
-    size: int
-
-    def read(self, file: RadarFile, start: int, size: int) -> bytes:
-        """`size` bytes from `start` on. Raises RadarFileError where they are not there."""
-        ...
-
-
-class _Plain:
-    """Bytes that lie in the file as they are."""
-
-    def __init__(self, place: int, size: int) -> None:
-        self._place, self.size = place, size
-
-    def read(self, file: RadarFile, start: int, size: int) -> bytes:
-        with file.open() as stream:
-            stream.seek(self._place + start)
-            content = stream.read(size)
-        if len(content) < size:
-            raise RadarFileError(file.name, "ends too early")
-        return content
-
-
-@dataclass
-class _State:
-    """Of a decoder: given, taken: bytes it put out and took in. checksum: CRC-32 of what it gave."""
-
-    given: int
-    taken: int
-    checksum: int
-    decoder: Any
-
-    def copy(self) -> _State:
-        return replace(self, decoder=self.decoder.copy())
-
-
-class _Deflated:
-    """Bytes that are deflated in a zip. checksum: their CRC-32, checked when the last of them is read."""
-
-    def __init__(self, place: int, packed: int, size: int, checksum: int) -> None:
-        self._place, self._packed, self.size, self._checksum = place, packed, size, checksum
-        self._step = max(size // _STATES, 1 << 20)
-        self._now = _State(0, 0, 0, zlib.decompressobj(-zlib.MAX_WBITS))
-        self._states = [self._now.copy()]
-        self._lock = threading.Lock()
-
-    def read(self, file: RadarFile, start: int, size: int) -> bytes:
-        with self._lock, file.open() as stream:
-            self._go_back_or_ahead(start)
-            try:
-                while self._now.given < start:
-                    self._inflate(stream, min(start - self._now.given, _PIECE))
-                parts, wanted = [], size
-                while wanted:
-                    parts.append(self._inflate(stream, wanted))
-                    wanted -= len(parts[-1])
-                if self._now.given == self.size and self._now.checksum != self._checksum:
-                    raise ValueError("they do not fit their checksum")
-            except (ValueError, zlib.error) as error:
-                self._now = self._states[0].copy()
-                raise RadarFileError(file.name, f"its compressed data are damaged ({error})") from error
-        return b"".join(parts)
-
-    def _go_back_or_ahead(self, start: int) -> None:
-        """To the latest kept state before `start`, unless the present one is nearer."""
-        best = self._states[bisect_right(self._states, start, key=lambda state: state.given) - 1]
-        if self._now.given > start or self._now.given < best.given:
-            self._now = best.copy()
-
-    def _inflate(self, stream: BinaryIO, most: int) -> bytes:
-        """The next bytes, 1 to `most`. Raises ValueError or zlib.error where there are none."""
-        now, part = self._now, b""
-        while not part:
-            packed = now.decoder.unconsumed_tail
-            if not packed:
-                stream.seek(self._place + now.taken)
-                packed = stream.read(min(_PIECE, self._packed - now.taken))
-                now.taken += len(packed)
-            part = now.decoder.decompress(packed, most)
-            if not part and (not packed or now.decoder.eof):
-                raise ValueError("they end too early")
-        now.given += len(part)
-        now.checksum = zlib.crc32(part, now.checksum)
-        if now.given >= self._states[-1].given + self._step:
-            self._states.append(now.copy())
-        return part
 
 
 @dataclass(frozen=True)
@@ -152,6 +57,13 @@ class StoredArray:
         content = self.stretch.read(file, self.start, self._bytes(file, self.shape))
         return np.frombuffer(content, self.dtype).reshape(self.shape, order="F" if self.axes_reversed else "C")
 
+    def mapped(self, file: RadarFile) -> NDArray[Any]:
+        """The whole array, of which only what is looked at is read where it lies on a disk as it is; else as `all`."""
+        if file.path is None or not isinstance(self.stretch, Plain) or self.dtype.hasobject:
+            return self.all(file)
+        order: Any = "F" if self.axes_reversed else "C"
+        return np.memmap(file.path, self.dtype, "r", self.stretch.place + self.start, self.shape, order)
+
     def pickle(self, file: RadarFile, most: int) -> bytes:
         """The bytes of an object array's pickle. Raises RadarFileError past `most` of them."""
         size = self.stretch.size - self.start
@@ -170,7 +82,7 @@ class StoredArray:
 def npy_array(file: RadarFile) -> StoredArray:
     """The array of a .npy file. Raises RadarFileError."""
     with file.open() as stream:
-        return _array(file, _Plain(0, stream.seek(0, 2)), "the file")
+        return _array(file, Plain(0, stream.seek(0, 2)), "the file")
 
 
 def npz_arrays(file: RadarFile, *names: str) -> list[StoredArray]:
@@ -213,8 +125,8 @@ def _stretch(file: RadarFile, stream: BinaryIO, info: zipfile.ZipInfo) -> Stretc
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RadarFileError(file.name, f"{info.filename!r} is encrypted or packed otherwise than numpy does")
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        return _Deflated(place, info.compress_size, info.file_size, info.CRC)
-    return _Plain(place, info.file_size)
+        return Deflated(place, info.compress_size, info.file_size, info.CRC)
+    return Plain(place, info.file_size)
 
 
 def _array(file: RadarFile, stretch: Stretch, what: str) -> StoredArray:
