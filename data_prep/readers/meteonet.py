@@ -119,24 +119,25 @@ _OPENED = LastOpened(_open)
 def _grid(file: RadarFile, zone: str, shape: tuple[int, int]) -> Grid:
     """From the coordinates beside the file where there are some, else the zone's; both are of pixel centres."""
     coordinates = file.beside(f"radar_coords_{zone}.npz")
-    grid = _grid_of(coordinates) if coordinates else ZONES[zone]
-    if grid.shape != shape:
-        where = coordinates.name if coordinates else f"zone {zone}"
-        raise RadarFileError(file.name, f"has frames of {shape} pixels, but {where} has {grid.shape}")
-    return grid
+    if coordinates:
+        return _grid_of(coordinates, shape, file)
+    if ZONES[zone].shape != shape:
+        raise RadarFileError(file.name, f"has frames of {shape} pixels, but zone {zone} has {ZONES[zone].shape}")
+    return ZONES[zone]
 
 
-def _grid_of(file: RadarFile) -> Grid:
+def _grid_of(file: RadarFile, shape: tuple[int, int], of: RadarFile) -> Grid:
+    """of: the file with frames of that shape."""
     lats, lons = npz_arrays(file, "lats", "lons")
-    if len(lats.shape) != 2 or lats.shape != lons.shape or min(lats.shape) < 2:
-        raise RadarFileError(file.name, f"'lats' {lats.shape} and 'lons' {lons.shape} are not those of one grid")
-    rows, columns = file.check_pixels(*lats.shape)
+    if (lats.shape, lons.shape) != (shape, shape) or min(shape) < 2:
+        what = f"{file.plain_name} beside it has 'lats' {lats.shape} and 'lons' {lons.shape}"
+        raise RadarFileError(of.name, f"has frames of {shape} pixels, but {what}")
     lat, lon = lats.all(file), lons.all(file)
-    height = float(lat[0, 0] - lat[-1, 0]) / (rows - 1)
-    width = float(lon[0, -1] - lon[0, 0]) / (columns - 1)
-    grid = Grid((rows, columns), _WGS84, (height, width), float(lon[0, 0]) - width / 2, float(lat[0, 0]) + height / 2)
+    height = float(lat[0, 0] - lat[-1, 0]) / (shape[0] - 1)
+    width = float(lon[0, -1] - lon[0, 0]) / (shape[1] - 1)
+    grid = Grid(shape, _WGS84, (height, width), float(lon[0, 0]) - width / 2, float(lat[0, 0]) + height / 2)
     regular = height > 0 and width > 0  # also False for NaN
-    if not regular or np.abs(lat - grid.y[:, None]).max() > height / 10 or np.abs(lon - grid.x).max() > width / 10:
+    if not (regular and np.abs(lat - grid.y[:, None]).max() < height / 10 and np.abs(lon - grid.x).max() < width / 10):
         raise RadarFileError(file.name, "is not a regular grid from north to south and west to east")
     return grid
 
