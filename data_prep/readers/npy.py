@@ -107,7 +107,10 @@ class NpyReader(FileReader):
         content = found.head(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise RadarFileError(found.name, f"is larger than {MOST_BYTES} bytes, which no side-car is")
-        return content.decode("utf-8-sig"), found.name
+        try:
+            return content.decode("utf-8-sig"), found.name
+        except UnicodeDecodeError as error:
+            raise RadarFileError(found.name, f"is no UTF-8 text ({error})") from error
 
 
 def _open(file: RadarFile, text: str, where: str) -> _File:
