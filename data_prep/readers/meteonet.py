@@ -4,6 +4,8 @@ An .npz holds `data` (times, rows, columns) int16, row 0 in the north, and `date
 Products by the file's name: rainfall in 0.01 mm over the 5 minutes that end at the date, -1 for no data; reflectivity_old
 in dBZ, the lower bounds of its levels, 0 below 8 dBZ, 255 for no data; reflectivity_new in 0.1 dBZ, -100 for no echo,
 -200 for no data. Dates that an archive lacks are simply absent: gaps (MeteoNet documentation, "Rain radar").
+The documentation does not say that dates are UTC, nor whether a sum ends or begins at its date. UTC is assumed; that it
+ends there was seen in the data: a sum resembles the reflectivity 5 minutes before its date more than that 5 minutes after.
 `radar_coords_<zone>.npz` gives the centres of the pixels; without it the zones of MeteoNet's toolbox hold.
 """
 
@@ -32,7 +34,9 @@ MOST_FRAMES = 1 << 16  # of one file; ten days have 3,168
 NO_ECHO_DBZ = -32.0
 _NAME = re.compile(r"(rainfall|reflectivity_old|reflectivity_new)_(NW|SE)(?![A-Za-z])")
 _WGS84 = "+proj=longlat +datum=WGS84 +no_defs"
-# Corners: DOMAINS of meteofrance/meteonet, data_exploration/utils/coordinates_and_projection.py; shapes: its coordinates.
+# North-west corners: DOMAINS of meteofrance/meteonet, data_exploration/utils/coordinates_and_projection.py. NW is compared
+# with real coordinates in the tests; SE's shape is that of its sample as others describe it (41.105 to 46.245 N, 2.005 to
+# 9.835 E), so coordinates beside the file go first.
 ZONES = {
     "NW": Grid((565, 784), _WGS84, (0.01, 0.01), -5.842, 51.896),
     "SE": Grid((515, 784), _WGS84, (0.01, 0.01), 2.0, 46.25),

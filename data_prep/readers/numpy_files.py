@@ -90,7 +90,7 @@ def npz_arrays(file: RadarFile, *names: str) -> list[StoredArray]:
     found = _members(file)
     absent = [name for name in names if name not in found]
     if absent:
-        raise RadarFileError(file.name, f"holds no array {absent[0]!r}, only {', '.join(found) or 'none'}")
+        raise RadarFileError(file.name, f"holds no array {absent[0]!r}; it holds {', '.join(found) or 'none'}")
     return [_array(file, found[name], name) for name in names or found]
 
 

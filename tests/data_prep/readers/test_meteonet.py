@@ -222,7 +222,7 @@ def test_an_open_file_needs_a_name_and_then_is_read_with_the_zones_grid() -> Non
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"data": None}, "holds no array 'data', only dates, miss_dates"),
+        ({"data": None}, "holds no array 'data'; it holds dates, miss_dates"),
         ({"dates": None}, "holds no array 'dates'"),
         ({"data": np.zeros((2, 2, 3), np.int32)}, r"'data' is \(2, 2, 3\) int32, expected"),
         ({"data": np.zeros((2, 3), np.int16)}, r"'data' is \(2, 3\) int16, expected"),

@@ -174,7 +174,7 @@ def test_of_several_arrays_the_side_car_names_one(make: Make) -> None:
     np.testing.assert_array_equal(fields(make(arrays, "radar.npz", variable="quality")), FIELDS + 1)
     with pytest.raises(UserError, match="holds rain, quality: name one by the side-car's variable"):
         frames(make(arrays, "radar.npz"))
-    with pytest.raises(UserError, match="holds no array 'hail', only rain, quality"):
+    with pytest.raises(UserError, match="holds no array 'hail'; it holds rain, quality"):
         frames(make(arrays, "radar.npz", variable="hail"))
 
 
