@@ -117,6 +117,8 @@ READERS = {
     "knmi": "data_prep.readers.knmi",
     "mrms": "data_prep.readers.mrms",
     "radolan": "data_prep.readers.radolan",
+    "meteonet": "data_prep.readers.meteonet",
+    "npy": "data_prep.readers.npy",
 }
 
 
