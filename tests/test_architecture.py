@@ -14,7 +14,7 @@ from tests.launching import ROOT
 DOORS = {
     "deepspeed": {"ds_nowcast/engine/engine.py", "ds_nowcast/engine/portable.py"},
     "webdataset": {"data_prep/shards/shard.py", "ds_nowcast/stream/pipeline.py"},
-    "matplotlib": {"data_prep/pictures/pictures.py"},
+    "matplotlib": {"data_prep/pictures/canvas.py"},
     "PIL": {"data_prep/pictures/gif.py"},
     "h5py": {"data_prep/readers/hdf5.py", "data_prep/simulate.py"},
     "netCDF4": {"ds_nowcast/forecasting/netcdf.py"},

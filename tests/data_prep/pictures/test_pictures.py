@@ -16,18 +16,11 @@ from numpy.typing import NDArray
 from data_prep.encoding import Unit
 from data_prep.errors import UserError
 from data_prep.frames import Grid
-from data_prep.pictures import pictures
+from data_prep.pictures import canvas
+from data_prep.pictures.charts import Panel, line_chart, line_charts
 from data_prep.pictures.colours import NO_DATA, ColourScale, colour_scale
 from data_prep.pictures.page import Page, field_size
-from data_prep.pictures.pictures import (
-    Panel,
-    Strip,
-    film_strip,
-    forecast_gif,
-    forecast_picture,
-    line_chart,
-    line_charts,
-)
+from data_prep.pictures.pictures import Strip, film_strip, forecast_gif, forecast_picture
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
@@ -65,7 +58,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         drawn.append(figure)
         return b"picture"
 
-    monkeypatch.setattr(pictures, "_png", keep)
+    monkeypatch.setattr(canvas, "png", keep)
     return drawn
 
 
@@ -211,13 +204,13 @@ def test_the_gif_shows_every_frame_named_without_end_rests_on_the_last_and_stays
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, values, heads = tmp_path / "f.gif", storms(4, KNMI_SHAPE), []
-    encode = pictures._png
+    encode = canvas.png
 
     def keep_head(figure: Any) -> bytes:
         heads.append(figure.axes[1].get_title())
         return encode(figure)
 
-    monkeypatch.setattr(pictures, "_png", keep_head)
+    monkeypatch.setattr(canvas, "png", keep_head)
     past, forecast = strip("observed", values[:2]), strip("forecast", values[2:], first=2)
     forecast_gif(path, past, forecast, unit="mm/h", grid=grid_of(KNMI_SHAPE), title="Rain")
     said = ["observed 02:30 UTC", "observed 02:35 UTC", "forecast +5 min (02:40 UTC)", "forecast +10 min (02:45 UTC)"]
@@ -287,7 +280,7 @@ def test_without_matplotlib_the_error_names_the_extra(tmp_path: Path, monkeypatc
 
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path: Path) -> None:
     code = (
-        "import sys, data_prep.pictures.pictures as p; assert 'matplotlib' not in sys.modules\n"
+        "import sys, data_prep.pictures as p; assert 'matplotlib' not in sys.modules\n"
         "from pathlib import Path\n"
         f"p.line_chart(Path({str(tmp_path / 'p.png')!r}), {{'a': ([0], [1])}}, x_label='', y_label='', title='')\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
