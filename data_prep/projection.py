@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -121,3 +122,17 @@ def to_cf(proj: str) -> dict[str, Any]:
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
     return attributes
+
+
+@lru_cache(maxsize=64)
+def proj_of_wkt(wkt: str) -> str:
+    """The PROJ string of a coordinate system given as WKT. Raises ProjectionError where none is as good, or as `corner_of`."""
+    pyproj = _pyproj()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that names and codes are lost: a Grid needs neither
+            proj = str(pyproj.CRS.from_wkt(wkt).to_proj4()).removesuffix(" +type=crs")
+    except pyproj.exceptions.ProjError as error:
+        raise ProjectionError(f"its coordinate system has no PROJ string ({error}); reproject it") from error
+    _crs(proj)
+    return proj

@@ -110,6 +110,8 @@ class Reader(Protocol):
 READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
+    "fmi": "data_prep.readers.fmi",
+    "geotiff": "data_prep.readers.geotiff",
 }
 
 
