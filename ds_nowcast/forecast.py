@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_prep.building.layout import AnotherGridError, read_sequence, usual_layout
+from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
 from data_prep.building.sequences import FrameRef, follows, iso, utc
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
@@ -118,7 +118,7 @@ def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Obse
         )
     recordings = scan.recordings
     newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
-    layout = usual_layout(reader, recordings, [newest], None, card.encoding)
+    layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding)
     card.check_kind(
         where, unit=scan.product.unit, cadence_s=scan.cadence_s, pixel=layout.pixel, pixel_unit=layout.pixel_unit
     )

@@ -48,6 +48,11 @@ class Recording:
     member: str = ""  # the file's name inside `path`, where that is a tar
 
     @property
+    def name(self) -> str:
+        """The file without its folder."""
+        return self.member or self.path.name
+
+    @property
     def label(self) -> str:
         """The file in messages."""
         return f"{self.path}/{self.member}" if self.member else str(self.path)
