@@ -15,7 +15,7 @@ DOORS = {
     "deepspeed": {"ds_nowcast/engine/engine.py", "ds_nowcast/engine/portable.py"},
     "webdataset": {"data_prep/shards/shard.py", "data_prep/worker_imports.py", "ds_nowcast/stream/pipeline.py"},
     "matplotlib": {"data_prep/pictures/canvas.py"},
-    "PIL": {"data_prep/pictures/gif.py"},
+    "PIL": {"data_prep/pictures/gif.py", "data_prep/readers/png.py"},
     "h5py": {"data_prep/readers/hdf5.py", "data_prep/simulate.py"},
     "netCDF4": {"ds_nowcast/forecasting/netcdf.py"},
     "pyproj": {"data_prep/projection.py"},

@@ -117,6 +117,7 @@ READERS = {
     "knmi": "data_prep.readers.knmi",
     "fmi": "data_prep.readers.fmi",
     "geotiff": "data_prep.readers.geotiff",
+    "mrms": "data_prep.readers.mrms",
 }
 
 

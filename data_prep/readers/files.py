@@ -110,6 +110,22 @@ class RadarFile:
             return None
         return RadarFile(self._folder / name)
 
+    @property
+    def unpacked_size(self) -> int | None:
+        """How many bytes there are once decompressed, where that is known without doing so.
+
+        Of a gzip file it is what its last four bytes say: modulo 2**32, and of the last member where there are several.
+        """
+        if not isinstance(self._source, Path) or self._member:
+            return len(self.content)
+        with open(self._source, "rb") as file:
+            packed = _compression(file.read(3))
+            size = file.seek(0, os.SEEK_END)
+            if packed != "gzip" or size < 18:  # its header and trailer
+                return None if packed else size
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+
     def open(self) -> BinaryIO:
         """Its bytes as a file that can seek, decompressed. Raises RadarFileError past `MOST_BYTES` of those."""
         return open(self.path, "rb") if self.path else io.BytesIO(self.content)
