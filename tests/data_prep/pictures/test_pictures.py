@@ -352,6 +352,9 @@ def test_rows_of_different_places_each_have_their_own_and_a_map_of_where(
     film_strip(tmp_path / "p.png", rows, unit="mm/h", grid=None, title="Samples", around=[*places, grid])
     panels = [axes for axes in figures[0].axes if axes.images]
     assert [axes.get_xlabel() for axes in panels] == ["", "", "km", "km"]
+    on_the_ground = places[0].pixel_m[0] / places[0].pixel_m[1]
+    shape = panels[0].get_window_extent()
+    assert shape.height / shape.width == pytest.approx(on_the_ground, rel=0.01)
     assert [text.get_text() for text in panels[0].texts] != [text.get_text() for text in panels[2].texts]
     maps = [axes for axes in figures[0].axes if not axes.images and any(isinstance(p, Polygon) for p in axes.patches)]
     outlined = [axes.patches[0].get_xy() for axes in maps]
