@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
 from data_prep.frames import Grid, unit_of
@@ -67,15 +68,31 @@ def place_of(proj: str, x: float, y: float) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
+def to_grid(proj: str, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates (x, y) of places given in degrees, in arrays of any shape; NaN where a place has none.
+
+    Raises ProjectionError where pyproj refuses the PROJ string.
+    """
+    return _finite(*_from_lonlat(proj).transform(np.asarray(lon, np.float64), np.asarray(lat, np.float64)))
+
+
+def from_grid(proj: str, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The inverse of `to_grid`: longitude and latitude, degrees."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return _finite(*_from_lonlat(proj).transform(x, y, direction="INVERSE"))
+
+
 def lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude of the pixel centres, degrees, float64 (rows, columns) each, row 0 in the north.
 
     NaN where a pixel lies off the earth. Raises ProjectionError where pyproj refuses the grid's PROJ string.
     """
-    x, y = np.meshgrid(grid.x, grid.y)
-    lon, lat = _from_lonlat(grid.proj).transform(x, y, direction="INVERSE")
-    off_earth = ~(np.isfinite(lon) & np.isfinite(lat))
-    return np.where(off_earth, np.nan, lon), np.where(off_earth, np.nan, lat)
+    return from_grid(grid.proj, *np.meshgrid(grid.x, grid.y))
+
+
+def _finite(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nowhere = ~(np.isfinite(one) & np.isfinite(other))
+    return np.where(nowhere, np.nan, one), np.where(nowhere, np.nan, other)
 
 
 def to_cf(proj: str) -> dict[str, Any]:
@@ -105,3 +122,17 @@ def to_cf(proj: str) -> dict[str, Any]:
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
     return attributes
+
+
+@lru_cache(maxsize=64)
+def proj_of_wkt(wkt: str) -> str:
+    """The PROJ string of a coordinate system given as WKT. Raises ProjectionError where none is as good, or as `corner_of`."""
+    pyproj = _pyproj()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that names and codes are lost: a Grid needs neither
+            proj = str(pyproj.CRS.from_wkt(wkt).to_proj4()).removesuffix(" +type=crs")
+    except pyproj.exceptions.ProjError as error:
+        raise ProjectionError(f"its coordinate system has no PROJ string ({error}); reproject it") from error
+    _crs(proj)
+    return proj

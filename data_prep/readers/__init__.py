@@ -115,6 +115,8 @@ class Reader(Protocol):
 READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
+    "fmi": "data_prep.readers.fmi",
+    "geotiff": "data_prep.readers.geotiff",
     "mrms": "data_prep.readers.mrms",
     "radolan": "data_prep.readers.radolan",
     "meteonet": "data_prep.readers.meteonet",
