@@ -24,7 +24,9 @@ from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
 from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
-from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, read, text
+from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, text
+from data_prep.readers.hdf5_chunks import read
+from data_prep.readers.scaling import NO_ECHO_DBZ
 
 # by image_geo_parameter: a sum becomes a rate by its interval
 PRODUCTS = {
@@ -33,7 +35,7 @@ PRODUCTS = {
     "PRECIP_[MM]": Product("rain", "mm/h"),  # RAC: with rain gauges (RTCOR, RFCOR)
     "REFLECTIVITY_[DBZ]": Product("reflectivity", "dBZ"),
 }
-_NO_ECHO, _NO_ECHO_DBZ, _NO_DATA = 0, -32.0, 255  # codes of reflectivity in 8 bits
+_NO_ECHO, _NO_DATA = 0, 255  # codes of reflectivity in 8 bits
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?")
@@ -75,7 +77,7 @@ class KnmiReader(FileReader):
         """The file's one frame; a forecast is left out."""
         with open_hdf5(file) as opened:
             header = _header(opened)
-        if header.valid not in (None, header.start, header.end):
+        if header.valid not in (None, header.end):
             return [LeftOut(file.name, "a forecast, not an observation", f"valid at {header.valid:%Y-%m-%d %H:%M} UTC")]
         return [Entry(header.end, header.product, interval_s=header.interval_s)]
 
@@ -146,9 +148,10 @@ def _grid(file: Any) -> Grid:
         raise RadarFileError(file.filename, f"its grid has {what}")
     if text(place, "geo_dim_pixel") != "KM,KM":
         raise RadarFileError(file.filename, f"its pixel size is in {text(place, 'geo_dim_pixel')}, expected KM,KM")
+    proj = text(member(file, "geographic/map_projection"), "projection_proj4_params")
     return Grid(
         shape=(int(rows), int(columns)),
-        proj=metric_proj(text(member(file, "geographic/map_projection"), "projection_proj4_params")),
+        proj=metric_proj(proj.replace("+units=km", "+units=m")),
         pixel=(-height_km * 1000.0, width_km * 1000.0),
         west=column_offset * width_km * 1000.0,
         north=row_offset * height_km * 1000.0,
@@ -160,7 +163,7 @@ def _lookup(gain: float, offset: float, missing: frozenset[int], unit: Unit, cod
     codes = np.arange(1 << 8 * code_bytes)
     values = np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset)
     if unit == "dBZ" and code_bytes == 1:
-        values[_NO_ECHO] = _NO_ECHO_DBZ
+        values[_NO_ECHO] = NO_ECHO_DBZ
     return Lookup(values)
 
 

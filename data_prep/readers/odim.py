@@ -15,65 +15,25 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
+from data_prep.frames import Grid, RadarFrame, metric_proj
 from data_prep.projection import corner_of
 from data_prep.readers import Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
-from data_prep.readers.hdf5 import blocks, dataset, find, member, names, numbers, open_hdf5, read, text
+from data_prep.readers.hdf5 import dataset, find, member, names, numbers, open_hdf5, text
+from data_prep.readers.scaling import Scaling, pixels
 
 QUANTITIES: dict[str, Unit] = {"DBZH": "dBZ", "TH": "dBZ", "RATE": "mm/h", "ACRR": "mm/h"}  # ACRR: a sum in mm
 OBJECTS = ("COMP", "IMAGE")
-NO_ECHO_DBZ = -32.0
 _DATASET, _DATA = re.compile(r"dataset([1-9]\d{0,5})"), re.compile(r"data([1-9]\d{0,5})")
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d)(\d\d)(\d\d)")
 _PROJ_WORD = re.compile(r"\+?(\w+(?:=[-+.,:@\w]+)?)")  # no slash: nothing of a file's is opened
-# floats whose values all are whole hundredths become uint16 codes: hundredths above -100, then no echo, then no data
-_LOWEST, _DRY_CODE, _MISSING_CODE = -10_000, 65_534, 65_535
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """What a raw value means: gain * raw + offset, times `per_hour` (1, or 1 / hours of a sum), in `unit`.
-
-    nodata, undetect: the raw values of no data and of no echo, None where there is none.
-    """
-
-    unit: Unit
-    gain: float
-    offset: float
-    nodata: float | None
-    undetect: float | None
-    per_hour: float
-
-    @property
-    def dry(self) -> float:
-        """The value of no echo."""
-        return NO_ECHO_DBZ if self.unit == "dBZ" else 0.0
-
-    def special(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where raw values (any shape) stand for no data and for no echo.
-
-        Compared in float32: a file may keep the values in float32 and `nodata` in float64, or the other way round.
-        """
-        nodata, undetect = (np.float32(np.nan if value is None else value) for value in (self.nodata, self.undetect))
-        return (raw == nodata) | np.isnan(raw), raw == undetect
-
-    def values(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """Values in `unit`, float32, same shape, NaN for no data."""
-        missing, dry = self.special(raw.astype(np.float32))
-        values = ((raw.astype(np.float64) * self.gain + self.offset) * self.per_hour).astype(np.float32)
-        values[dry] = self.dry
-        values[missing | ~np.isfinite(values)] = np.nan
-        return values
 
 
 @dataclass(frozen=True)
@@ -132,7 +92,7 @@ class OdimReader(FileReader):
             picture = pictures[entry.item]
             grid = _grid(opened, file, picture.path)
             scaling = _scaling(opened, picture)
-            stored, codes = _pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), scaling)
+            stored, codes = pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), scaling)
         return RadarFrame(stored, scaling.unit, picture.end, grid, codes)
 
 
@@ -280,57 +240,6 @@ def _check_corners(file: RadarFile, grid: Grid, corners: dict[str, tuple[float, 
         if not (abs(off_x) < grid.pixel[1] and abs(off_y) < grid.pixel[0]):
             off = f"{off_x / grid.pixel[1]:.1f} columns and {-off_y / grid.pixel[0]:.1f} rows"
             raise RadarFileError(file.name, f"its corner {name} lies {off} from where its pixels end, seen from UL")
-
-
-def _pixels(data: Any, scaling: Scaling) -> tuple[NDArray[Any], Lookup | None]:
-    """(rows, columns) codes and their meaning, or float32 in the scaling's unit."""
-    if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
-        return read(data).view(f"u{data.dtype.itemsize}"), _lookup(scaling, data.dtype.newbyteorder("="))
-    codes = _in_hundredths(data, scaling)
-    if codes is not None:
-        return codes, _hundredths(scaling.unit, scaling.per_hour)
-    values = np.empty(data.shape, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for place, block in blocks(data):
-            values[place] = scaling.values(block)
-    return values, None
-
-
-@lru_cache(maxsize=16)
-def _lookup(scaling: Scaling, dtype: np.dtype[Any]) -> Lookup:
-    return Lookup(scaling.values(np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)))
-
-
-def _in_hundredths(data: Any, scaling: Scaling) -> NDArray[np.uint16] | None:
-    """(rows, columns) codes of `_hundredths`, None where a value is not exactly, in float32, one of its.
-
-    OPERA's floats hold multiples of 0.5 dBZ and of 0.01 mm/h; as codes they are encoded by a table, as integers are.
-    """
-    codes = np.empty(data.shape, np.uint16)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for place, block in blocks(data):
-            values = block.astype(np.float32)
-            missing, dry = scaling.special(values)
-            if (scaling.gain, scaling.offset) != (1.0, 0.0):
-                values = (block.astype(np.float64) * scaling.gain + scaling.offset).astype(np.float32)
-            np.copyto(values, 0.0, where=missing | dry)
-            hundredths = np.rint(values * np.float32(100.0))
-            if not np.array_equal(hundredths / np.float32(100.0), values):
-                return None
-            if hundredths.min() < _LOWEST or hundredths.max() >= _LOWEST + _DRY_CODE:
-                return None
-            part = (hundredths - np.float32(_LOWEST)).astype(np.uint16)
-            np.copyto(part, _DRY_CODE, where=dry)
-            np.copyto(part, _MISSING_CODE, where=missing)
-            codes[place] = part
-    return codes
-
-
-@lru_cache(maxsize=16)
-def _hundredths(unit: Unit, per_hour: float) -> Lookup:
-    values = (np.arange(1 << 16) + _LOWEST) / 100.0 * per_hour
-    values[_DRY_CODE], values[_MISSING_CODE] = NO_ECHO_DBZ if unit == "dBZ" else 0.0, np.nan
-    return Lookup(values)
 
 
 READER: Reader = OdimReader()
