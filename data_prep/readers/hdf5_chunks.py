@@ -26,6 +26,7 @@ _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of the filters
 
 def read(data: Any) -> NDArray[Any]:
     """All values of what `hdf5.dataset` gave for numbers, in this machine's byte order. Raises RadarFileError."""
+    _check_size(data)
     values = np.empty(data.shape, data.dtype.newbyteorder("="))
     for place, block in blocks(data):
         values[place] = block
@@ -37,8 +38,7 @@ def blocks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
 
     A part is a chunk, or a band of rows where there are none.
     """
-    if math.prod(data.shape) * data.dtype.itemsize > MOST_BYTES:
-        raise RadarFileError(data.file.filename, f"{data.name!r} declares more than {MOST_BYTES} bytes")
+    _check_size(data)
     if data.chunks is None:
         rows = max(_BAND // (math.prod(data.shape[1:]) * data.dtype.itemsize or 1), 1)
         for row in range(0, data.shape[0], rows):
@@ -52,6 +52,11 @@ def blocks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
             yield place, _chunk(data, offset, filters)[inside]
         else:  # never written: all of it has the fill value
             yield place, np.full(data.chunks, data.fillvalue, data.dtype)[inside]
+
+
+def _check_size(data: Any) -> None:
+    if math.prod(data.shape) * data.dtype.itemsize > MOST_BYTES:
+        raise RadarFileError(data.file.filename, f"{data.name!r} declares more than {MOST_BYTES} bytes")
 
 
 def _filters(data: Any) -> list[int]:
