@@ -121,6 +121,7 @@ READERS = {
     "radolan": "data_prep.readers.radolan",
     "meteonet": "data_prep.readers.meteonet",
     "npy": "data_prep.readers.npy",
+    "odim": "data_prep.readers.odim",
 }
 
 
