@@ -27,8 +27,8 @@ from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
+from data_prep.readers.npy_side_car import MOST_BYTES, SideCar, parse
 from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, npz_arrays, npz_names
-from data_prep.readers.side_car import MOST_BYTES, SideCar, parse
 
 FOLDER_SIDE_CAR = "npy.json"
 MOST_FRAMES = 1 << 20
