@@ -1,7 +1,10 @@
-"""The door to pyproj: longitude and latitude to a grid's map projection and back, and its CF description."""
+"""The door to pyproj: longitude and latitude to a grid's map projection and back, and its CF description, written and read."""
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +13,8 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError
 from data_prep.frames import Grid
+
+_FALSE = ("false_easting", "false_northing")
 
 
 class ProjectionError(UserError):
@@ -99,3 +104,29 @@ def to_cf(proj: str) -> dict[str, Any]:
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
     return attributes
+
+
+def from_cf(attributes: Mapping[str, Any], unit_m: float = 1.0) -> str:
+    """The PROJ string, in metres or degrees, of a CF grid-mapping variable's attributes; `crs_wkt` counts where it is there.
+
+    unit_m: metres of the unit of the coordinates, in which CF has false easting and northing too (appendix F). Raises
+    ProjectionError where the attributes name no projection in length or no longitude and latitude, or lack a number.
+    """
+    pyproj = _pyproj()
+    wkt = attributes.get("crs_wkt")
+    try:
+        if wkt:
+            crs = pyproj.CRS.from_wkt(wkt)
+        else:
+            shifts = {name: attributes[name] * unit_m for name in attributes if name in _FALSE}
+            crs = pyproj.CRS.from_cf({**attributes, **shifts})
+        with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
+            proj = str(crs.to_proj4()).replace(" +type=crs", "")
+    except (pyproj.exceptions.ProjError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ProjectionError(f"it is refused by pyproj ({reason})") from error
+    if crs.is_derived and crs.is_geographic:
+        raise ProjectionError("it is a rotated longitude and latitude, which no grid here is in")
+    proj = re.sub(r"\+units=\S+|\+to_meter=\S+", "+units=m", proj)  # +x_0 and +y_0 are in metres whatever the unit
+    _crs(proj)
+    return proj

@@ -110,6 +110,7 @@ class Reader(Protocol):
 READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
+    "netcdf": "data_prep.readers.netcdf",
 }
 
 
