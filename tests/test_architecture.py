@@ -26,7 +26,7 @@ DOORS = {
     "xxhash": {"data_prep/shards/codecs.py"},
     "safetensors": {"ds_nowcast/exported.py"},
     "urllib3": {"data_prep/shards/sources/http.py"},
-    "fsspec": {"data_prep/readers/zarr_stores.py", "data_prep/shards/sources/objects.py"},
+    "fsspec": {"data_prep/shards/sources/objects.py"},
     "s3fs": {"data_prep/shards/sources/objects.py"},
     "botocore": {"data_prep/shards/sources/objects.py"},
     "psutil": {"ds_nowcast/launch/interfaces.py", "ds_nowcast/launch/launcher.py", "ds_nowcast/doctor/ports.py"},

@@ -111,6 +111,7 @@ READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
     "netcdf": "data_prep.readers.netcdf",
+    "zarr": "data_prep.readers.zarr",
 }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_prep.errors import RadarFileError
 
 MOST_BYTES = 1 << 30  # of one chunk or one picture; a national composite is some MB
+MOST_CHUNKS = 1 << 16  # of one read
 MOST_VALUES = 1 << 22  # of one coordinate: 40 years of 5-minute steps
 MOST_TEXT = 1 << 12  # of one attribute, in characters or numbers
 Attributes = Mapping[str, Any]
@@ -64,6 +65,9 @@ class Dataset(ABC):
         largest = max(math.prod(shape), math.prod(variable.chunks or ()))
         if largest * variable.dtype.itemsize > MOST_BYTES:
             raise self.error(f"variable {variable.name!r} declares more than {MOST_BYTES} bytes for one read or chunk")
+        chunks = zip(shape, variable.chunks or shape, strict=True)
+        if math.prod(length // max(chunk, 1) + 1 for length, chunk in chunks) > MOST_CHUNKS:
+            raise self.error(f"variable {variable.name!r} is cut into {variable.chunks}: too small to be read")
         values = self.stored(variable, index)
         if values.shape != shape:
             raise self.error(f"variable {variable.name!r} gave {values.shape} values, expected {shape}")
