@@ -94,7 +94,7 @@ class _Files(Protocol):
 class _Remote:
     """Files of a URL, read by ranges: a shard is many chunks."""
 
-    names = None
+    names: Iterable[str] | None = None
 
     def __init__(self, source: Source) -> None:
         self._source = source
