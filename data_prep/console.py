@@ -36,8 +36,10 @@ class Command(Protocol):
 def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
     """Runs one of `commands` (name: (module, one line about it)) and returns the exit code.
 
-    Only the chosen command's module is imported.
+    Only the chosen command's module is imported. What deepspeed puts in front (--local_rank=N) is passed over: its
+    environment says the same.
     """
+    argv = [word for word in argv if not word.startswith(("--local_rank=", "--local-rank="))]
     parser = argparse.ArgumentParser(prog=prog, description=about)
     choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in argv if not word.startswith("-")), "")
@@ -108,6 +110,17 @@ def positive(text: str) -> int:
 def whole(text: str) -> int:
     """An argparse type: a whole number from 0 on."""
     return 0 if text == "0" else positive(text)
+
+
+def positive_number(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def share(text: str) -> float:

@@ -37,7 +37,7 @@ class Grid:
     @property
     def unit(self) -> GridUnit:
         """Of pixel, west, north, x and y."""
-        return "degree" if _IN_DEGREES.search(self.proj) else "m"
+        return unit_of(self.proj)
 
     @property
     def x(self) -> NDArray[np.float64]:
@@ -90,6 +90,11 @@ class Grid:
         rows, columns = (int(n) for n in data["shape"])
         height, width = (float(n) for n in data["pixel"])
         return cls((rows, columns), str(data["proj"]), (height, width), float(data["west"]), float(data["north"]))
+
+
+def unit_of(proj: str) -> GridUnit:
+    """The unit of coordinates in that PROJ string: degrees where it says longitude and latitude."""
+    return "degree" if _IN_DEGREES.search(proj) else "m"
 
 
 def pixel_in_words(pixel: tuple[float, float], unit: GridUnit) -> str:

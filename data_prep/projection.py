@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
-from data_prep.frames import Grid
+from data_prep.frames import Grid, unit_of
 
 _FALSE = ("false_easting", "false_northing")
 
@@ -38,9 +38,10 @@ def _crs(proj: str) -> Any:
         crs = pyproj.CRS.from_user_input(proj)
     except pyproj.exceptions.ProjError as error:
         raise ProjectionError(f"PROJ string {proj!r} is refused by pyproj ({error}); give a valid one") from error
-    in_metres = crs.is_projected and {axis.unit_name for axis in crs.axis_info} == {"metre"}
-    in_degrees = crs.is_geographic and {axis.unit_name for axis in crs.axis_info} == {"degree"}
-    if not in_metres and not in_degrees:
+    units = {axis.unit_name for axis in crs.axis_info}
+    in_metres = crs.is_projected and units == {"metre"}
+    in_degrees = crs.is_geographic and units == {"degree"}
+    if not (in_metres if unit_of(proj) == "m" else in_degrees):  # a Grid must read the string as pyproj does
         raise ProjectionError(
             f"PROJ string {proj!r} is neither a map projection in metres nor longitude and latitude in degrees; "
             "give one with +units=m, or +proj=longlat"
@@ -71,15 +72,31 @@ def place_of(proj: str, x: float, y: float) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
+def to_grid(proj: str, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coordinates (x, y) of places given in degrees, in arrays of any shape; NaN where a place has none.
+
+    Raises ProjectionError where pyproj refuses the PROJ string.
+    """
+    return _finite(*_from_lonlat(proj).transform(np.asarray(lon, np.float64), np.asarray(lat, np.float64)))
+
+
+def from_grid(proj: str, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The inverse of `to_grid`: longitude and latitude, degrees."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return _finite(*_from_lonlat(proj).transform(x, y, direction="INVERSE"))
+
+
 def lonlat(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitude and latitude of the pixel centres, degrees, float64 (rows, columns) each, row 0 in the north.
 
     NaN where a pixel lies off the earth. Raises ProjectionError where pyproj refuses the grid's PROJ string.
     """
-    x, y = np.meshgrid(grid.x, grid.y)
-    lon, lat = _from_lonlat(grid.proj).transform(x, y, direction="INVERSE")
-    off_earth = ~(np.isfinite(lon) & np.isfinite(lat))
-    return np.where(off_earth, np.nan, lon), np.where(off_earth, np.nan, lat)
+    return from_grid(grid.proj, *np.meshgrid(grid.x, grid.y))
+
+
+def _finite(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nowhere = ~(np.isfinite(one) & np.isfinite(other))
+    return np.where(nowhere, np.nan, one), np.where(nowhere, np.nan, other)
 
 
 def to_cf(proj: str) -> dict[str, Any]:
@@ -89,17 +106,22 @@ def to_cf(proj: str) -> dict[str, Any]:
     """
     crs = _crs(proj)
     attributes = {key: value for key, value in crs.to_cf().items() if value != "unknown"}
-    operation = crs.coordinate_operation
-    if operation.method_name == "Lambert Azimuthal Equal Area (Spherical)":  # pyproj knows the ellipsoidal one only
+    operation = crs.coordinate_operation  # None of longitude and latitude
+    if (
+        operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)"
+    ):  # pyproj knows the ellipsoidal one only
         given = {parameter.name: parameter.value for parameter in operation.params}
         attributes |= {
             "grid_mapping_name": "lambert_azimuthal_equal_area",
-            "earth_radius": crs.ellipsoid.semi_major_metre,
             "latitude_of_projection_origin": given["Latitude of natural origin"],
             "longitude_of_projection_origin": given["Longitude of natural origin"],
             "false_easting": given["False easting"],
             "false_northing": given["False northing"],
         }
+    if crs.ellipsoid.inverse_flattening == 0.0:  # a sphere, of which CF asks for the radius alone
+        for axis in ("semi_major_axis", "semi_minor_axis", "inverse_flattening"):
+            attributes.pop(axis, None)
+        attributes["earth_radius"] = crs.ellipsoid.semi_major_metre
     if attributes.get("grid_mapping_name") == "polar_stereographic":  # asked for by CF beside a standard parallel
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
@@ -115,18 +137,29 @@ def from_cf(attributes: Mapping[str, Any], unit_m: float = 1.0) -> str:
     pyproj = _pyproj()
     wkt = attributes.get("crs_wkt")
     try:
-        if wkt:
-            crs = pyproj.CRS.from_wkt(wkt)
-        else:
-            shifts = {name: attributes[name] * unit_m for name in attributes if name in _FALSE}
-            crs = pyproj.CRS.from_cf({**attributes, **shifts})
+        shifts = {name: attributes[name] * unit_m for name in attributes if name in _FALSE}
+        crs = pyproj.CRS.from_wkt(wkt) if wkt else pyproj.CRS.from_cf({**attributes, **shifts})
         with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
-            proj = str(crs.to_proj4()).replace(" +type=crs", "")
+            proj = str(crs.to_proj4()).removesuffix(" +type=crs")
     except (pyproj.exceptions.ProjError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ProjectionError(f"it is refused by pyproj ({reason})") from error
     if crs.is_derived and crs.is_geographic:
         raise ProjectionError("it is a rotated longitude and latitude, which no grid here is in")
     proj = re.sub(r"\+units=\S+|\+to_meter=\S+", "+units=m", proj)  # +x_0 and +y_0 are in metres whatever the unit
+    _crs(proj)
+    return proj
+
+
+@lru_cache(maxsize=64)
+def proj_of_wkt(wkt: str) -> str:
+    """The PROJ string of a coordinate system given as WKT. Raises ProjectionError where none is as good, or as `corner_of`."""
+    pyproj = _pyproj()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that names and codes are lost: a Grid needs neither
+            proj = str(pyproj.CRS.from_wkt(wkt).to_proj4()).removesuffix(" +type=crs")
+    except pyproj.exceptions.ProjError as error:
+        raise ProjectionError(f"its coordinate system has no PROJ string ({error}); reproject it") from error
     _crs(proj)
     return proj

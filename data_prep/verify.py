@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tarfile
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.building.sequences import follows
-from data_prep.building.splits import Membership, leaks
+from data_prep.building.splits import Membership, leaks, too_near
 from data_prep.console import Advance, progress
 from data_prep.errors import DataError
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
 from data_prep.shards.index import Shard, Shards, Split, idx_name, make_idx, open_shards, read_idx
-from data_prep.shards.shard import CodeTally, sample_at, tally_of
+from data_prep.shards.shard import sample_at
+from data_prep.shards.tally import CodeTally, tally_of
 
 EXAMPLE = "python -m data_prep verify shards/sevir"
 _SHARE_TOLERANCE = 2e-6  # shares are rounded to six digits
@@ -58,6 +59,7 @@ def faults(shards: Shards, advance: Advance = lambda amount: None) -> Iterator[s
         yield from _split_faults(name, split, tally, [member for member in members if member.split == name])
     yield from _repeated_keys(members)
     yield from leaks(members)
+    yield from too_near(members, timedelta(seconds=shards.index.guard_s))
 
 
 def _shard_faults(
@@ -93,7 +95,7 @@ def _shard_faults(
 
 def _membership(split: str, key: str, meta: dict[str, Any]) -> Membership:
     times, sources = meta["times"], meta["sources"]
-    each = sources if len(sources) > 1 else sources * len(times)
+    each = sources * len(times) if len(sources) == 1 else sources[:: max(len(sources) // len(times), 1)]
     return Membership(split, key, meta["event"], tuple(zip(each, times, strict=True)))
 
 
@@ -105,6 +107,7 @@ def _sample_faults(key: str, meta: dict[str, Any], codes_THW: NDArray[Any], shar
         grid, frames = Grid.from_dict(meta["grid"]), meta["frames"]
         said = (frames["shape"], frames["dtype"], frames["codec"], frames["frames_per_chunk"])
         shares = np.array([meta["missing"], meta["wet"]], np.float64)
+        probability = float(meta["probability"])
     except (KeyError, TypeError, ValueError) as error:
         yield f"its JSON is damaged: {error!r}"
         return
@@ -112,6 +115,8 @@ def _sample_faults(key: str, meta: dict[str, Any], codes_THW: NDArray[Any], shar
         yield f"its JSON is of {meta.get('key')}"
     if said != (list(codes_THW.shape), codes_THW.dtype.name, index.codec, index.frames_per_chunk):
         yield f"its JSON says frames are {frames}"
+    if not 0.0 < probability <= 1.0 or (probability != 1.0 and not index.importance):
+        yield f"its acceptance probability is {probability}"
     if grid.shape != index.shape:
         yield f"its grid is {grid.shape[0]} x {grid.shape[1]}"
     if len(times) != index.frames or not all(follows(a, b, index.cadence_s) for a, b in pairwise(times)):
@@ -126,9 +131,8 @@ def _split_faults(name: str, split: Split, tally: CodeTally, members: list[Membe
     """Where the index says something else than the samples together."""
     if split.code_counts != tally.code_counts:
         yield f"{name}: the index's code counts are not those of its sequences"
-    said = np.array([split.missing_share, split.wet_share])
-    if np.any(np.abs(said - (tally.missing_share, tally.wet_share)) > _SHARE_TOLERANCE):
-        yield f"{name}: the index's shares of missing and wet are not those of its sequences"
+    elif split.tally != tally:
+        yield f"{name}: the index's counts of missing and wet are not those of its sequences"
     times = [time for member in members for _, time in member.frames]
     if times and (split.first_time, split.last_time) != (min(times), max(times)):
         yield f"{name}: the index's first and last time are not those of its sequences"

@@ -1,91 +1,113 @@
-"""Tasks in worker processes: a bounded number at a time, and no worker outlives the process that started it."""
+"""Tasks in worker processes that may die over a file: each is limited, watched, and replaced.
+
+A C library can be made to crash, loop or take all memory by the file it reads. So what reads a file says so first
+(`reading`); a worker that dies, or stays in one file for too long, is replaced, its task begins anew, and this time
+`reading` refuses that file with a RadarFileError. No worker outlives the process that started it.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import resource
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from threading import Thread
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
+
+from data_prep.errors import RadarFileError
+from data_prep.readers import in_turn
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_LISTED_AT_ONCE = 32  # files whose headers one message asks for
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or by a system out of memory: no file's fault
+_PRELOADED = ["data_prep.worker_imports"]
+
+
+class Limits(NamedTuple):
+    """Of one worker. memory_bytes: of data, above what it starts with. read_s: in one file without a word."""
+
+    memory_bytes: int = 2 << 30
+    read_s: float = 120.0
+
+
+LIMITS = Limits()
 
 
 class WorkerDiedError(Exception, Generic[Task]):
-    """A worker ended without an answer, killed or out of memory. tasks: those in hand, one of which did it."""
+    """A worker ended without an answer and was reading no file. task: the one in hand."""
 
-    def __init__(self, tasks: list[Task]) -> None:
-        super().__init__(tasks)
-        self.tasks = tasks
-
-
-def in_parallel(function: Callable[[Task], Result], tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result]]:
-    """Each task with its result, as they become ready. With one worker, or one task, all happens in this process.
-
-    Raises what `function` raises, and WorkerDiedError; the other workers are stopped then.
-    """
-    if min(workers, len(tasks)) <= 1:
-        for task in tasks:
-            yield task, _alone(function, task)
-        return
-    with _pool(min(workers, len(tasks))) as pool:
-        waiting = iter(tasks)
-        in_hand: dict[Future[Result], Task] = {}
-        while True:
-            for task in islice(waiting, workers - len(in_hand)):
-                in_hand[_submitted(pool, function, task)] = task
-            if not in_hand:
-                return
-            for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
-                try:
-                    result = future.result()
-                except (BrokenProcessPool, MemoryError):
-                    raise WorkerDiedError(list(in_hand.values())) from None
-                yield in_hand.pop(future), result
+    def __init__(self, task: Task, how: str) -> None:
+        super().__init__(task, how)
+        self.task, self.how = task, how
 
 
-def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
-    """A pool of which a worker has just died takes no task; like those in hand, this one then fails."""
-    try:
-        return pool.submit(function, task)
-    except BrokenProcessPool as error:
-        failed: Future[Result] = Future()
-        failed.set_exception(error)
-        return failed
+# ---- in a worker
 
-
-def _alone(function: Callable[[Task], Result], task: Task) -> Result:
-    try:
-        return function(task)
-    except MemoryError:
-        raise WorkerDiedError([task]) from None
+_to_parent: Connection | None = None
+_refused: dict[str, str] = {}
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    others = set(multiprocessing.active_children())
-    spawn = multiprocessing.get_context("spawn")  # a fork would copy locks that a library's threads hold
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin)
+def reading(label: str) -> Iterator[None]:
+    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before."""
+    if label in _refused:
+        raise RadarFileError(label, _refused[label])
+    if _to_parent is None:
+        yield
+        return
+    _to_parent.send(("reading", label))
     try:
-        yield pool
-        pool.shutdown()
-    except BaseException:
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
-        pool.shutdown(cancel_futures=True)
-        raise
+        yield
+    finally:
+        _to_parent.send(("reading", ""))
 
 
-def _begin() -> None:
-    """Ctrl-C is the parent's to handle; a worker ends when its parent is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(connection: Connection, limits: Limits, folder: str) -> None:
+    """A worker's life: a task, its result, the next."""
+    global _to_parent
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory(limits.memory_bytes)
+    _to_parent = connection
+    while True:
+        try:
+            function, task, refused = connection.recv()
+        except EOFError:
+            return
+        _refused.update(refused)
+        connection.send(("done", *_outcome(function, task)))
+
+
+def _outcome(function: Callable[[Any], Any], task: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return function(task), None
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            error = RuntimeError(traceback.format_exc())
+        return None, error
+
+
+def _limit_memory(most_bytes: int) -> None:
+    """Counts what a process writes to (RLIMIT_DATA), not what it maps: libraries map far more than they use."""
+    with open("/proc/self/status") as status:
+        kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
+    limit = kilobytes * 1024 + most_bytes
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _end_with_parent() -> None:
@@ -93,3 +115,175 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+# ---- in the parent
+
+
+class Pool(Protocol):
+    """Where tasks are done."""
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+        """Each task with its result, as they become ready. Raises what `function` raises, and WorkerDiedError."""
+        ...
+
+    def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
+        """The results in order; the RadarFileError of a file, or of the file that killed a worker, in its place."""
+        ...
+
+
+class InProcess:
+    """All in this process, one after the other: where files are trusted, and for tests. A context manager too."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+        """As `Pool.run`."""
+        for task in tasks:
+            try:
+                yield task, function(task)
+            except MemoryError:
+                raise WorkerDiedError(task, "out of memory") from None
+
+    def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
+        """As `Pool.each`."""
+        return in_turn(function, items)
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: ForkServerProcess
+    connection: Connection
+    task: int | None = None  # its number
+    file: str = ""  # that it is in
+    since: float = 0.0
+
+
+@dataclass
+class Workers:
+    """Processes, started when they are first needed and kept for the next tasks; a context manager."""
+
+    count: int
+    limits: Limits = LIMITS
+    _idle: list[_Worker] = field(default_factory=list)
+    _busy: list[_Worker] = field(default_factory=list)
+    _refused: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in [*self._idle, *self._busy]:
+            worker.process.terminate()
+        for worker in [*self._idle, *self._busy]:
+            worker.process.join()
+            worker.connection.close()
+        self._idle.clear()
+        self._busy.clear()
+
+    def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
+        """As `Pool.each`. The function must say what it reads by `reading`."""
+        starts = range(0, len(items), _LISTED_AT_ONCE)
+        parts = [_Part(function, tuple(items[start : start + _LISTED_AT_ONCE]), start) for start in starts]
+        ready: dict[int, list[Any]] = {}
+        answers = self.run(_part_of_each, parts)
+        for start in starts:
+            while start not in ready:
+                part, results = next(answers)
+                ready[part.start] = results
+            yield from ready.pop(start)
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+        """As `Pool.run`."""
+        waiting = deque(range(len(tasks)))
+        while waiting or self._busy:
+            while waiting and len(self._busy) < self.count:
+                self._begin(function, tasks, waiting.popleft())
+            for worker, kind, *content in self._messages():
+                number = worker.task
+                assert number is not None
+                if kind == "reading":
+                    worker.file, worker.since = content[0], time.monotonic()
+                    continue
+                self._busy.remove(worker)
+                worker.task = None
+                if kind == "done":
+                    result, error = content
+                    self._idle.append(worker)
+                    if isinstance(error, MemoryError):
+                        raise WorkerDiedError(tasks[number], "out of memory")
+                    if error is not None:
+                        raise error
+                    yield tasks[number], result
+                elif worker.file and worker.process.exitcode not in _FROM_OUTSIDE:
+                    self._refused[worker.file] = f"its reader died ({content[0]})"
+                    waiting.appendleft(number)
+                else:
+                    raise WorkerDiedError(tasks[number], content[0])
+
+    def _begin(self, function: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> None:
+        worker = self._idle.pop() if self._idle else self._start()
+        worker.task, worker.file = number, ""
+        self._busy.append(worker)
+        with suppress(OSError):  # it died while idle: _messages finds that
+            worker.connection.send((function, tasks[number], self._refused))
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context(
+            "forkserver"
+        )  # a plain fork would copy locks that a library's threads hold
+        context.set_forkserver_preload(_PRELOADED)
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.limits, os.getcwd()), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _messages(self) -> Iterator[tuple[Any, ...]]:
+        """(worker, kind, ...) for all that was heard; kind "died" where one ended or was too long in a file."""
+        now = time.monotonic()
+        left_s = min((worker.since + self.limits.read_s - now for worker in self._busy if worker.file), default=None)
+        heard = wait([worker.connection for worker in self._busy], None if left_s is None else max(left_s, 0.0))
+        for worker in [worker for worker in self._busy if worker.connection in heard]:
+            try:
+                yield worker, *worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                yield worker, "died", self._end(worker)
+        for worker in [worker for worker in self._busy if worker.file and worker.connection not in heard]:
+            if time.monotonic() - worker.since > self.limits.read_s:
+                os.kill(worker.process.pid or 0, signal.SIGXCPU)  # what a limit of processor time would send
+                self._end(worker)
+                yield worker, "died", f"it took more than {self.limits.read_s:g} s"
+
+    def _end(self, worker: _Worker) -> str:
+        worker.process.join()
+        worker.connection.close()
+        code = worker.process.exitcode or 0
+        return f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+
+
+class _Part(NamedTuple):
+    function: Callable[[Any], Any]
+    items: tuple[Any, ...]
+    start: int
+
+
+def _part_of_each(part: _Part) -> list[Any]:
+    return list(in_turn(part.function, part.items))
+
+
+def in_parallel(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[tuple[Task, Result]]:
+    """Each task with its result, as they become ready. With one worker, or one task, all happens in this process."""
+    if min(workers, len(tasks)) <= 1:
+        yield from InProcess().run(function, tasks)
+        return
+    with Workers(min(workers, len(tasks))) as pool:
+        yield from pool.run(function, tasks)

@@ -1,4 +1,4 @@
-"""A forecast from an archive's newest frames: CF netCDF, a picture, an animation."""
+"""A forecast from an archive's newest frames: CF netCDF, a GeoTIFF, a picture, an animation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_prep.building.layout import AnotherGridError, read_sequence, usual_layout
+from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
 from data_prep.building.sequences import FrameRef, follows, iso, utc
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
@@ -23,6 +23,7 @@ from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, Recording, reader_named
 from ds_nowcast.exported import ModelCard, open_model
+from ds_nowcast.forecasting.geotiff import write_geotiff
 from ds_nowcast.forecasting.netcdf import write_forecast
 from ds_nowcast.forecasting.tiling import forecast_domain
 from ds_nowcast.launch.ending import parser
@@ -51,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
     options.add_argument("--format", required=True, metavar="NAME", help=f"of the archive: {', '.join(READERS)}")
     options.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs")
+    options.add_argument("--product", metavar="NAME", help="which, where the files hold several")
     options.add_argument("--out", required=True, type=Path, metavar="FILE.nc", help="netCDF file to write")
+    options.add_argument("--geotiff", type=Path, metavar="FILE.tif", help="GeoTIFF to write, a band per lead time")
     options.add_argument("--picture", type=Path, metavar="FILE.png", help="picture to write")
     options.add_argument("--gif", type=Path, metavar="FILE.gif", help="animation to write")
     args = options.parse_args(argv)
@@ -60,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def forecast(args: Namespace) -> int:
     """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
-    files = [path for path in (args.out, args.picture, args.gif) if path is not None]
+    files = [path for path in (args.out, args.geotiff, args.picture, args.gif) if path is not None]
     for path in files:
         _check_writable(path)
     device = device_of(0)
     model, card = open_model(args.run, args.model, device)
-    past = newest_frames(args.format, args.source, card)
+    past = newest_frames(args.format, args.source, card, args.product)
     values_LHW = predict(model, card, past, device)
 
     try:
@@ -93,10 +96,17 @@ def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, car
     unit = card.unit
     source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
     history = shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]])
-    write_forecast(
-        args.out, values_LHW, unit=unit, grid=past.grid, reference_time=past.times[-1],
-        lead_s=[int(lead.total_seconds()) for lead in leads], source=source, history=history,
-    )  # fmt: skip
+    about: dict[str, Any] = {
+        "unit": unit,
+        "grid": past.grid,
+        "reference_time": past.times[-1],
+        "lead_s": [int(lead.total_seconds()) for lead in leads],
+        "source": source,
+        "history": history,
+    }
+    write_forecast(args.out, values_LHW, **about)
+    if args.geotiff:
+        write_geotiff(args.geotiff, values_LHW, **about)
     strips = (
         Strip("Observed", card.codes.decode(past.codes_THW, unit), past.times),
         Strip("Forecast", values_LHW, [past.times[-1] + lead for lead in leads]),
@@ -108,17 +118,17 @@ def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, car
         forecast_gif(args.gif, *strips, unit=unit, grid=past.grid, title=title)
 
 
-def newest_frames(archive: str, sources: Sequence[str], card: ModelCard) -> Observed:
+def newest_frames(archive: str, sources: Sequence[str], card: ModelCard, product: str | None = None) -> Observed:
     """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind."""
     reader, where = reader_named(archive), " ".join(sources)
-    scan = reader.scan(sources)
+    scan = reader.scan(sources, product)
     for item in scan.left_out:
         print(
             f"warning: {item.what} is left out: {': '.join(filter(None, (item.reason, item.detail)))}", file=sys.stderr
         )
     recordings = scan.recordings
     newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
-    layout = usual_layout(reader, recordings, [newest], None, card.encoding)
+    layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding)
     card.check_kind(
         where, unit=scan.product.unit, cadence_s=scan.cadence_s, pixel=layout.pixel, pixel_unit=layout.pixel_unit
     )

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from data_prep.encoding import ENCODINGS
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.shards.index import Shard, ShardsIndex, Split, code_histogram, make_idx
+from data_prep.shards.index import FORMAT_VERSION, BuildNote, Shard, ShardsIndex, Split, make_idx
 from data_prep.shards.samples import META_MEMBER, Packing
-from data_prep.shards.shard import tally_of
+from data_prep.shards.tally import tally_of
 
 PROJ = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
 Codes = NDArray[np.uint8]
@@ -37,7 +37,7 @@ def make_shards(
     codes = next(iter(splits.values()))[0]
     packing = Packing(codec, codes.shape, codes.dtype, 1 if codec == "raw" else FRAMES_PER_CHUNK)
     index = ShardsIndex(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         archive="made",
         encoding=encoding,
         unit=ENCODINGS[encoding].units[0],
@@ -51,8 +51,12 @@ def make_shards(
         splits={
             name: _split(folder, name, sequences, per_shard, encoding, packing) for name, sequences in splits.items()
         },
+        archive_shape=codes.shape[1:],
+        archive_pixel=(1000.0, 1000.0),
+        importance=False,
+        guard_s=0,
         left_out={},
-        plan="0" * 64,
+        builds=[BuildNote(plan="0" * 64, settings="0" * 64, spans=[], events=[])],
     )
     (folder / "index.json").write_text(index.model_dump_json(indent=1))
     return folder
@@ -76,9 +80,10 @@ def _split(
         shards=shards,
         first_time="2019-01-01T00:00:00Z",
         last_time="2019-01-01T04:00:00Z",
-        code_counts=code_histogram(np.stack(sequences)).tolist(),
-        missing_share=tally.missing_share,
-        wet_share=tally.wet_share,
+        code_counts=tally.code_counts,
+        pixels=tally.pixels,
+        missing=tally.missing,
+        wet=tally.wet,
     )
 
 

@@ -1,70 +1,103 @@
-"""The shards folder while it is being built: who builds it, which shards are done, and what is left behind.
+"""The shards folder while it is being built: who builds it, which tasks are done, and what is left behind.
 
-`.build/` in it holds the plan's hash, a lock, and a record for each finished shard. It goes when `index.json` stands.
+`.build/` in it holds the plan's hash, locks, finished shards, and a record for each finished task. When all tasks are done
+the shards move to their places, numbered one after the other, `index.json` is written, and `.build/` goes. Until then an
+index that is there already (of a folder that is added to) stays as it is.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from data_prep.shards.index import INDEX_NAME, ShardsIndex, idx_name, open_shards
-from data_prep.shards.shard import ShardRecord, ShardTask
+from data_prep.errors import DataError, UserError
+from data_prep.files import write_atomically, write_new
+from data_prep.shards.index import INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
+from data_prep.shards.shard import ShardTask, TaskRecord
 
 BUILD_NAME = ".build"
 _PLAN_NAME = "plan.json"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system without locks
 
 
 def is_complete(out: Path, plan_hash: str) -> bool:
-    """Whether the folder was built by the same plan and is whole.
+    """Whether the folder was built, or added to, by the same plan and is whole.
 
     Raises UserError where it holds something else, DataError where a shard of it is missing.
     """
     if not (out / INDEX_NAME).is_file():
         return False
-    if open_shards(out).index.plan != plan_hash:
-        raise UserError(f"{out} was built from other files or with other settings; give another --out, or remove it")
-    shutil.rmtree(out / BUILD_NAME, ignore_errors=True)  # left by a build killed between its last two steps
+    if plan_hash not in (note.plan for note in open_shards(out).index.builds):
+        raise UserError(
+            f"{out} was built from other files or with other settings; give another --out, remove it, or give --append "
+            "to add what is new"
+        )
+    clear_finished(out)
     return True
 
 
+def clear_finished(out: Path) -> None:
+    """Removes what a build left that was killed between its last two steps: it stands in the index already."""
+    if _noted_plan(out / BUILD_NAME / _PLAN_NAME) in [note.plan for note in open_shards(out).index.builds]:
+        shutil.rmtree(out / BUILD_NAME, ignore_errors=True)
+
+
 class BuildFolder:
-    """A shards folder that this process alone is building."""
+    """A shards folder that is being built. offsets: how many shards of each split it had before."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, offsets: dict[str, int] | None = None) -> None:
         self.out, self.build = out, out / BUILD_NAME
+        self.offsets = offsets or {}
 
-    def done(self, task: ShardTask) -> ShardRecord | None:
-        """What was recorded of the task's shard, if it still lies there whole in size."""
-        try:
-            record = ShardRecord.model_validate_json(self._record_path(task).read_bytes())
-        except (OSError, ValidationError):
-            return None
-        if record.shard is None:
-            return record
-        tar = self.out / task.name
-        whole = (
-            tar.is_file() and tar.stat().st_size == record.shard.bytes and (self.out / idx_name(task.name)).is_file()
-        )
-        return record if whole else None
+    def done(self, task: ShardTask) -> TaskRecord | None:
+        """What was recorded of the task, if its shards still lie there whole in size."""
+        record = self._record(task)
+        return record if record and all(self._lies_in(self.build, shard) for shard in record.shards) else None
 
-    def record(self, task: ShardTask, record: ShardRecord) -> None:
-        """Notes that the task's shard is finished."""
+    def record(self, task: ShardTask, record: TaskRecord) -> None:
+        """Notes that the task is done."""
         write_atomically(self._record_path(task), record.model_dump_json().encode())
+
+    def records(self, tasks: Iterable[ShardTask]) -> list[TaskRecord | None]:
+        """The record of each task, also where its shards have begun to move to their places."""
+        return [self._record(task) for task in tasks]
+
+    def place(self, tasks: list[ShardTask], records: list[TaskRecord]) -> dict[str, list[Shard]]:
+        """Moves all shards to their places and gives those of each split, in order.
+
+        May be repeated after it was interrupted. Raises DataError where a shard is nowhere.
+        """
+        numbers = dict(self.offsets)
+        placed: dict[str, list[Shard]] = {}
+        for task, record in zip(tasks, records, strict=True):
+            for shard in record.shards:
+                number = numbers.get(task.split, 0)
+                numbers[task.split] = number + 1
+                final = replace(shard, name=f"{task.split}/{task.split}-{number:06d}.tar")
+                (self.out / task.split).mkdir(exist_ok=True)
+                for old, new in ((idx_name(shard.name), idx_name(final.name)), (shard.name, final.name)):
+                    with suppress(FileNotFoundError):  # moved by a build that was killed since
+                        os.replace(self.build / old, self.out / new)
+                if not self._lies_in(self.out, final):
+                    self._record_path(task).unlink(missing_ok=True)
+                    raise DataError(f"shard {shard.name} of {self.build} is gone; run the same command again")
+                placed.setdefault(task.split, []).append(final)
+        return placed
 
     def finish(self, index: ShardsIndex) -> None:
         """Writes `index.json`, by which the folder becomes one to train from."""
         content = json.dumps(index.model_dump(mode="json"), indent=1) + "\n"
         write_atomically(self.out / INDEX_NAME, content.encode())
-        shutil.rmtree(self.build)
+        shutil.rmtree(self.build, ignore_errors=True)
 
     def discard(self) -> None:
         """Takes away what a build without a single shard made, and the folder itself where it made that."""
@@ -78,58 +111,92 @@ class BuildFolder:
                 self.out.rmdir()
 
     def has_records(self) -> bool:
-        """Whether any shard is finished."""
+        """Whether any task is done."""
         return any(self.build.glob("*-[0-9]*.json"))
 
-    def sweep(self) -> None:
-        """Removes halves of files that a killed or failed build left."""
-        for half in self.out.glob("*/.*.partial"):
-            half.unlink(missing_ok=True)
+    def sweep(self, tasks: Iterable[ShardTask]) -> None:
+        """Removes halves of files that a killed or failed build of these tasks left."""
+        halves = list(self.build.glob(".*.partial"))
+        for task in tasks if halves else ():
+            for half in halves:
+                if half.name.startswith((f".{task.stem}-", f".{task.stem}.")):
+                    half.unlink(missing_ok=True)
+
+    def _record(self, task: ShardTask) -> TaskRecord | None:
+        try:
+            return TaskRecord.model_validate_json(self._record_path(task).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def _lies_in(self, folder: Path, shard: Shard) -> bool:
+        tar = folder / shard.name
+        return tar.is_file() and tar.stat().st_size == shard.bytes and (folder / idx_name(shard.name)).is_file()
 
     def _record_path(self, task: ShardTask) -> Path:
-        return self.build / f"{Path(task.name).stem}.json"
+        return self.build / f"{task.stem}.json"
 
 
 @contextmanager
-def building(out: Path, plan_hash: str) -> Iterator[BuildFolder]:
-    """The folder, made or taken up again, locked against other builders; after a failure no half file is left in it.
+def building(
+    out: Path, plan_hash: str, tasks: list[ShardTask], who: str = "", offsets: dict[str, int] | None = None
+) -> Iterator[BuildFolder]:
+    """The folder, made or taken up again, locked against who builds the same; after a failure no half file is left in it.
 
-    Raises UserError where it holds something else, another plan's shards, or is being built at this moment.
+    tasks: those that this process does. who: it is among several; empty where it is alone. offsets: None for a new folder,
+    or how many shards an existing one has per split. Raises UserError where it holds something else, another plan's shards,
+    or is being built at this moment.
     """
-    folder = BuildFolder(out)
+    folder = BuildFolder(out, offsets)
     made_folder = not out.exists()
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give --out a folder to make")
-    if not made_folder and not folder.build.is_dir() and any(out.iterdir()):
+    if offsets is None and not made_folder and not folder.build.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and not a build to continue; give --out a folder that is new or empty")
     folder.build.mkdir(parents=True, exist_ok=True)
-    with open(folder.build / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out} is being built by another process; wait for it, or give another --out") from None
+    with locked(folder.build / (f"lock-{who}" if who else "lock")) as mine:
+        if not mine:
+            raise UserError(f"{out} is being built by another process; wait for it, or give another --out")
         _note_plan(folder, plan_hash, made_folder)
-        folder.sweep()
+        folder.sweep(tasks)
         try:
             yield folder
         except BaseException:
             if folder.build.is_dir():
-                folder.sweep()
-                if not folder.has_records():
+                folder.sweep(tasks)
+                if not who and not folder.has_records():
                     folder.discard()
             raise
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Whether this process has the lock; a file system without locks lets everyone have it."""
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield True
+
+
 def _note_plan(folder: BuildFolder, plan_hash: str, made_folder: bool) -> None:
     noted = folder.build / _PLAN_NAME
-    if not noted.is_file():
-        write_atomically(noted, json.dumps({"plan": plan_hash, "made_folder": made_folder}).encode())
-        return
-    try:
-        same = json.loads(noted.read_bytes())["plan"] == plan_hash
-    except (ValueError, KeyError, TypeError):
-        same = False
-    if not same:
+    with suppress(FileExistsError):
+        if not noted.is_file():
+            write_new(noted, json.dumps({"plan": plan_hash, "made_folder": made_folder}).encode())
+    if _noted_plan(noted) != plan_hash:
         raise UserError(
             f"{folder.out} was begun from other files or with other settings; give another --out, or remove it"
         )
+
+
+def _noted_plan(noted: Path) -> str | None:
+    try:
+        plan: str = json.loads(noted.read_bytes())["plan"]
+        return plan
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from data_prep.errors import UserError
 from data_prep.readers import LeftOut, Recording
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_KEY = 80  # a USTAR name holds 100 characters, the members' endings included
 
 
@@ -26,8 +28,9 @@ class FrameRef(NamedTuple):
 class Sequence:
     """Frames that follow each other without a gap, one sample of a shard.
 
-    key: unique in the shards folder, no dots. frames and times: equally long, ascending. event: the archive's name of
-    the event it is cut from; None where it is cut from a run of composites. event_time: decides an event's split.
+    key: unique in the shards folder, no dots. times: of its T frames, ascending. frames: what each is made of, in order of
+    time; T of them, or a multiple where each is a mean over several. event: the archive's name of the event it is cut from;
+    None where it is cut from a run of composites. event_time: decides an event's split.
     """
 
     key: str
@@ -36,6 +39,20 @@ class Sequence:
     event: str | None = None
     event_time: datetime | None = None
 
+    @property
+    def parts(self) -> int:
+        """How many of the archive's frames each of its frames is the mean of."""
+        return len(self.frames) // len(self.times)
+
+
+class Gap(NamedTuple):
+    """Frames that an archive does not have, between two that it has."""
+
+    after: datetime
+    before: datetime
+    frames: int  # so many are missing
+    event: str | None = None
+
 
 class Found(NamedTuple):
     """What `find_sequences` returns."""
@@ -43,6 +60,7 @@ class Found(NamedTuple):
     sequences: list[Sequence]  # in order of time
     frames: int  # frames of each
     left_out: list[LeftOut]
+    gaps: list[Gap]
 
 
 def utc(time: datetime) -> datetime:
@@ -61,22 +79,47 @@ def follows(earlier: datetime, later: datetime, cadence_s: int) -> bool:
 
 
 def find_sequences(
-    recordings: list[Recording], frames: int | None, stride: int | None, cadence_s: int, archive: str
+    recordings: list[Recording], frames: int | None, stride: int | None, cadence_s: int, archive: str, parts: int = 1
 ) -> Found:
     """Sequences of `frames` frames, a new one every `stride` frames of a run.
 
     Events are cut each by itself, all other recordings are put together by their times. frames: None takes the
     commonest length of the events. stride: None means `frames`, so that sequences do not overlap. archive: what
-    messages call it. Raises UserError where `frames` is missing or longer than everything there is.
+    messages call it. parts: frames at `cadence_s` of which each frame of a sequence is the mean. Raises UserError where
+    `frames` is missing or longer than everything there is.
     """
     left_out: list[LeftOut] = []
     events = _event_runs(recordings, cadence_s, left_out)
     runs = events + _composite_runs(recordings, cadence_s, left_out)
+    gaps = [_gap(a, b, cadence_s) for a, b in pairwise(runs) if a.event == b.event]
+    if parts > 1:
+        runs = [in_means(run, parts, cadence_s) for run in runs]
+        events, cadence_s = [run for run in runs if run.event], cadence_s * parts
     frames = frames or _usual_length(events, archive)
     _check_length(runs, frames, archive)
     sequences = [sequence for run in runs for sequence in _cut(run, frames, stride or frames, cadence_s, left_out)]
     sequences.sort(key=lambda sequence: (sequence.times[0], sequence.key))
-    return Found(_with_unique_keys(sequences), frames, left_out)
+    return Found(_with_unique_keys(sequences), frames, left_out, gaps)
+
+
+def _gap(before: Sequence, after: Sequence, cadence_s: int) -> Gap:
+    missing = round((after.times[0] - before.times[-1]).total_seconds() / cadence_s) - 1
+    return Gap(before.times[-1], after.times[0], missing, after.event)
+
+
+def in_means(run: Sequence, parts: int, cadence_s: int) -> Sequence:
+    """A run of frames at `cadence_s`, taken `parts` at a time: the mean's time is that of its last.
+
+    Composites are taken so that the times are whole multiples of the new cadence, an event's from its first frame on; what
+    remains at both ends is dropped.
+    """
+    assert len(run.frames) == len(run.times)
+    step_s = timedelta(seconds=cadence_s)
+    counted = [i if run.event else round((time - _EPOCH) / step_s) - 1 for i, time in enumerate(run.times)]
+    first = next((i for i, number in enumerate(counted) if number % parts == 0), len(counted))
+    count = (len(counted) - first) // parts
+    taken = slice(first, first + count * parts)
+    return replace(run, frames=run.frames[taken], times=run.times[taken][parts - 1 :: parts])
 
 
 def _split_at_gaps(whole: Sequence, cadence_s: int) -> list[Sequence]:
@@ -123,28 +166,28 @@ def _composite_runs(recordings: list[Recording], cadence_s: int, left_out: list[
 def _usual_length(events: list[Sequence], archive: str) -> int:
     if not events:
         raise UserError(f"{archive} has no events of a length of their own; give --frames N, such as 25")
-    lengths = Counter(len(event.frames) for event in events)
+    lengths = Counter(len(event.times) for event in events)
     return max(lengths, key=lambda length: (lengths[length], length))
 
 
 def _check_length(runs: list[Sequence], frames: int, archive: str) -> None:
-    longest = max(runs, key=lambda run: len(run.frames), default=None)
-    if longest is None or len(longest.frames) >= frames:
+    longest = max(runs, key=lambda run: len(run.times), default=None)
+    if longest is None or len(longest.times) >= frames:
         return
-    most = len(longest.frames)
+    most = len(longest.times)
     what = f"the {most} frames of an event" if longest.event else f"the longest run without a gap, {most} frames,"
     raise UserError(f"frames={frames} is longer than {what} in {archive}; give {most} or fewer")
 
 
 def _cut(run: Sequence, frames: int, stride: int, cadence_s: int, left_out: list[LeftOut]) -> Iterable[Sequence]:
     """Pieces of `frames` frames of one run; what remains at its end is left out."""
-    covered = 0
-    for start in range(0, len(run.frames) - frames + 1, stride):
+    covered, parts = 0, run.parts if run.times else 1
+    for start in range(0, len(run.times) - frames + 1, stride):
         covered = start + frames
-        part = slice(start, covered)
         key = _piece_key(run, start, frames, cadence_s)
-        yield replace(run, key=key, frames=run.frames[part], times=run.times[part])
-    rest = len(run.frames) - covered
+        refs = run.frames[start * parts : covered * parts]
+        yield replace(run, key=key, frames=refs, times=run.times[start:covered])
+    rest = len(run.times) - covered
     if rest > 0 and (covered == 0 or stride <= frames):
         first = iso(run.times[covered])
         name = f"{run.event}, {first}" if run.event else first
@@ -154,8 +197,8 @@ def _cut(run: Sequence, frames: int, stride: int, cadence_s: int, left_out: list
 def _piece_key(run: Sequence, start: int, frames: int, cadence_s: int) -> str:
     if run.event is None:
         return run.times[start].strftime("%Y%m%dT%H%M" if cadence_s >= 120 else "%Y%m%dT%H%M%S")
-    step = run.frames[start].step
-    return run.event if step == 0 and frames == len(run.frames) else f"{run.event}_{step:03d}"
+    step = run.frames[start * run.parts].step
+    return run.event if step == 0 and frames == len(run.times) else f"{run.event}_{step:03d}"
 
 
 def _with_unique_keys(sequences: list[Sequence]) -> list[Sequence]:

@@ -11,6 +11,9 @@ from data_prep.encoding import Unit, vil_of_code
 INK, SOFT_INK, FORECAST_INK = "#1f2328", "#5c636b", "#0a4f9e"  # of what is written: plain, by the way, of the future
 DRY: dict[str, Any] = {"facecolor": "white", "edgecolor": INK}
 NO_DATA: dict[str, Any] = {"facecolor": "#e9ebed", "edgecolor": "#b3b8be", "hatch": "/////"}
+COAST: dict[str, Any] = {"color": "#3c434a", "linewidth": 0.55, "alpha": 0.75, "zorder": 2.2}
+BORDER: dict[str, Any] = {"color": "#3c434a", "linewidth": 0.4, "alpha": 0.6, "zorder": 2.1, "dashes": (5.0, 2.0)}
+GRATICULE: dict[str, Any] = {"color": "#7d858d", "linewidth": 0.35, "alpha": 0.55, "zorder": 2.0}
 LINES = (  # colour (Okabe and Ito 2008: told apart by the colour-blind), dash and marker of each line of a chart
     ("#0072b2", "-", "o"),
     ("#d55e00", "--", "s"),

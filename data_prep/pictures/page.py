@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data_prep.frames import Grid
 
 LEFT_IN, RIGHT_IN, BOTTOM_IN, GAP_IN, HEAD_IN = 0.95, 1.2, 0.52, 0.1, 0.24  # inches
 CHARACTER_IN, LINE_IN = 0.09, 0.2  # of the title
+_DEGREE_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0, 90.0)
 Rect = tuple[float, float, float, float]  # left, bottom, width, height as shares of the page
 
 
@@ -83,6 +89,57 @@ class Page:
 
     def _row_in(self, row: int) -> float:
         return self.panel_in[0] + (HEAD_IN + GAP_IN if self.headed[row] else GAP_IN)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a field's axes count: km from its south-west corner, longitude and latitude in degrees, or pixels."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    unit: Literal["km", "degree", "pixels"]
+
+    def at(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Coordinates (points, 2) of places given as shares of the width and the height."""
+        return np.array([self.left, self.bottom]) + shares * [self.right - self.left, self.top - self.bottom]
+
+
+def extent_of(shape: tuple[int, ...], grid: Grid | None, *, in_km: bool = False) -> Extent:
+    """The axes of a field of `shape` (H, W). in_km: also where the grid is in degrees (on a round earth, about)."""
+    if grid is not None and grid.unit == "degree" and not in_km:
+        height, width = shape[0] * grid.pixel[0], shape[1] * grid.pixel[1]
+        return Extent(grid.west, grid.west + width, grid.north - height, grid.north, "degree")
+    height, width = field_size(shape, grid)
+    return Extent(0.0, width, 0.0, height, "km" if grid else "pixels")
+
+
+def degree_marks(low: float, high: float, most: int = 6) -> list[float]:
+    """At most `most` round numbers of degrees between two."""
+    for step in _DEGREE_STEPS:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            return [round(number * step, 6) for number in range(first, last + 1)]
+    return []
+
+
+def round_marks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round numbers between two."""
+    step = next(digit * 10.0**power for power in range(-3, 9) for digit in (1, 2, 5)
+                if (high - low) / (digit * 10.0**power) < most)  # fmt: skip
+    return [round(number * step, 6) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def lon_label(lon: float) -> str:
+    """A longitude: '5°E'; those past the date line count from it."""
+    lon = (lon + 180.0) % 360.0 - 180.0
+    return f"{abs(lon):.6g}°{'' if lon in (0.0, -180.0) else 'E' if lon > 0 else 'W'}"
+
+
+def lat_label(lat: float) -> str:
+    """A latitude: '52.5°N'."""
+    return f"{abs(lat):.6g}°{'' if lat == 0.0 else 'N' if lat > 0 else 'S'}"
 
 
 def field_size(shape: tuple[int, ...], grid: Grid | None) -> tuple[float, float]:

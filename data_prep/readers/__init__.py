@@ -48,6 +48,11 @@ class Recording:
     member: str = ""  # the file's name inside `path`, where that is a tar
 
     @property
+    def name(self) -> str:
+        """The file without its folder."""
+        return self.member or self.path.name
+
+    @property
     def label(self) -> str:
         """The file in messages."""
         return f"{self.path}/{self.member}" if self.member else str(self.path)
@@ -112,6 +117,13 @@ READERS = {
     "knmi": "data_prep.readers.knmi",
     "netcdf": "data_prep.readers.netcdf",
     "zarr": "data_prep.readers.zarr",
+    "fmi": "data_prep.readers.fmi",
+    "geotiff": "data_prep.readers.geotiff",
+    "mrms": "data_prep.readers.mrms",
+    "radolan": "data_prep.readers.radolan",
+    "meteonet": "data_prep.readers.meteonet",
+    "npy": "data_prep.readers.npy",
+    "odim": "data_prep.readers.odim",
 }
 
 

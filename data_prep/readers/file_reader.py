@@ -20,6 +20,7 @@ from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import RadarFrame
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
 from data_prep.readers.files import RadarFile, archive_files, fits, is_tar, tar_members
+from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
 
@@ -110,6 +111,10 @@ class FileReader(ABC):
 
     def listed(self, path: Path) -> _Listed:
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
+        with reading(str(path)):
+            return self._listed(path)
+
+    def _listed(self, path: Path) -> _Listed:
         listed = _Listed([], [])
         members = [name for name in tar_members(path) if fits(name, self.patterns)] if is_tar(path) else [""]
         if not members:

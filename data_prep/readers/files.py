@@ -11,8 +11,9 @@ import gzip
 import io
 import os
 import tarfile
+import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import cached_property, lru_cache
@@ -116,17 +117,33 @@ class RadarFile:
             return None if _compression(file.read(3)) else self._source
 
     @property
-    def identity(self) -> tuple[Path, str, int, int] | None:
-        """What a reader may know it by again in a later call: path, member, size, time of change; None of a file object."""
+    def identity(self) -> Hashable:
+        """Equal for the same unchanged file on a disk, by which readers know it again; a file object is equal to itself."""
         if not isinstance(self._source, Path):
-            return None
-        return self._source, self._member, *_identity(self._source)
+            return weakref.ref(self)
+        return (self._source, self._member, *_identity(self._source))
 
     def beside(self, name: str) -> RadarFile | None:
         """The file of that name in the same folder, if there is one."""
         if self._folder is None or "/" in name or not (self._folder / name).is_file():
             return None
         return RadarFile(self._folder / name)
+
+    @property
+    def unpacked_size(self) -> int | None:
+        """How many bytes there are once decompressed, where that is known without doing so.
+
+        Of a gzip file it is what its last four bytes say: modulo 2**32, and of the last member where there are several.
+        """
+        if not isinstance(self._source, Path) or self._member:
+            return len(self.content)
+        with open(self._source, "rb") as file:
+            packed = _compression(file.read(3))
+            size = file.seek(0, os.SEEK_END)
+            if packed != "gzip" or size < 18:  # its header and trailer
+                return None if packed else size
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
 
     def open(self) -> BinaryIO:
         """Its bytes as a file that can seek, decompressed. Raises RadarFileError past `MOST_BYTES` of those."""
@@ -142,19 +159,9 @@ class RadarFile:
     @cached_property
     def content(self) -> bytes:
         """All bytes, decompressed. Raises RadarFileError past `MOST_BYTES` or where they are damaged."""
-        if isinstance(self._source, Path) and self._member:
-            return self._all(io.BytesIO(tar_member(self._source, self._member)))
         if isinstance(self._source, Path):
-            with open(self._source, "rb") as file:
-                return self._all(file)
-        return self._all(self._source)
-
-    def _all(self, file: BinaryIO) -> bytes:
-        try:
-            with _decompressing(file) as plain:
-                return _at_most(plain, MOST_BYTES, self.name)
-        except (OSError, EOFError, ValueError) as error:
-            raise RadarFileError(self.name, f"cannot be unpacked ({error})") from error
+            return _content(self._source, self._member, *_identity(self._source))
+        return _all(self._source, self.name)
 
     def check_pixels(self, rows: int, columns: int) -> tuple[int, int]:
         """The same numbers, where they can be a frame's. Raises RadarFileError, before anything is allocated for them."""
@@ -195,6 +202,22 @@ def _at_most(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File, most: int, name: str
             raise RadarFileError(name, f"holds more than {most} bytes once it is unpacked; unpack it, or it is damaged")
         parts.append(part)
     return b"".join(parts)
+
+
+def _all(file: BinaryIO, name: str) -> bytes:
+    try:
+        with _decompressing(file) as plain:
+            return _at_most(plain, MOST_BYTES, name)
+    except (OSError, EOFError, ValueError) as error:
+        raise RadarFileError(name, f"cannot be unpacked ({error})") from error
+
+
+@lru_cache(maxsize=1)  # of a compressed file with many frames each is read for itself
+def _content(path: Path, member: str, size: int, changed_ns: int) -> bytes:
+    if member:
+        return _all(io.BytesIO(tar_member(path, member)), f"{path}/{member}")
+    with open(path, "rb") as file:
+        return _all(file, str(path))
 
 
 def tar_members(path: Path) -> list[str]:

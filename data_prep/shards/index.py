@@ -11,9 +11,8 @@ import hashlib
 import tarfile
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from data_prep.frames import GridUnit
 from data_prep.shards.codecs import CODECS
 from data_prep.shards.samples import Packing
 from data_prep.shards.sources import Source, SourceOptions, open_source
+from data_prep.shards.tally import CodeTally
 
 FORMAT_VERSION = 2
 INDEX_NAME = "index.json"
@@ -54,13 +54,40 @@ class Split(_Model):
     first_time: str = Field(description="UTC of the earliest frame")
     last_time: str = Field(description="UTC of the latest frame")
     code_counts: list[int] = Field(description="how often each code occurs, coarse-grained to 256 bins")
-    missing_share: float
-    wet_share: float = Field(description="share of the seen pixels from the encoding's wet code on")
+    pixels: int = Field(description="of all frames of all samples")
+    missing: int = Field(description="pixels without data")
+    wet: int = Field(description="pixels from the encoding's wet code on")
+
+    @property
+    def tally(self) -> CodeTally:
+        """Its counts, to add to."""
+        return CodeTally(code_counts=list(self.code_counts), pixels=self.pixels, missing=self.missing, wet=self.wet)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of the pixels without data."""
+        return self.tally.missing_share
+
+    @property
+    def wet_share(self) -> float:
+        """Share of wet pixels among those with data."""
+        return self.tally.wet_share
 
     @property
     def samples(self) -> int:
         """Sequences in all of its shards."""
         return sum(shard.samples for shard in self.shards)
+
+
+class BuildNote(_Model):
+    """One build of a folder: what a later one must know to add to it."""
+
+    plan: str = Field(description="hash of the options and of the archive's listing")
+    settings: str = Field(description="hash of the options alone")
+    spans: list[tuple[str, str]] = Field(
+        description="from the first to the last start of the sequences of each run (UTC)"
+    )
+    events: list[str] = Field(description="the whole events that were considered")
 
 
 class ShardsIndex(_Model):
@@ -78,8 +105,14 @@ class ShardsIndex(_Model):
     codec: str = Field(description="how frames are compressed: lz4 or zstd")
     frames_per_chunk: Annotated[int, Field(gt=0)]
     splits: dict[str, Split]
+    archive_shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(
+        description="rows, columns of the archive's frames"
+    )
+    archive_pixel: tuple[float, float] = Field(description="of the archive's frames, in pixel_unit")
+    importance: bool = Field(description="whether samples were drawn with probabilities other than 1")
+    guard_s: Annotated[int, Field(ge=0)] = Field(description="seconds that lie between frames of two splits")
     left_out: dict[str, int] = Field(description="how many sequences or files were left out, by reason")
-    plan: str = Field(description="hash of the options and the archive's listing this was built from")
+    builds: list[BuildNote] = Field(min_length=1, description="the build, and what was appended since")
 
     @property
     def codes(self) -> Encoding:
@@ -252,14 +285,3 @@ def _parse_idx(text: str, shard: Shard) -> ShardMembers:
                 raise ValueError(f"{keys[-1]}.{ext} lies outside the tar")
             members.setdefault(ext, [None] * len(lines))[number] = member
     return ShardMembers(keys, members)
-
-
-def code_histogram(codes: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How often each code occurs, (256,); wider codes by their high byte."""
-    high = codes if codes.dtype == np.uint8 else (codes >> 8).astype(np.uint8)
-    flat = np.ascontiguousarray(high).reshape(-1)
-    pairs = np.bincount(flat[: flat.size // 2 * 2].view(np.uint16), minlength=65536).reshape(
-        256, 256
-    )  # in half the time
-    odd_one = np.bincount(flat[flat.size // 2 * 2 :], minlength=256)
-    return np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1) + odd_one, np.int64)

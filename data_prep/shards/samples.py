@@ -91,14 +91,22 @@ class Packing:
 
     def pack(self, codes_THW: NDArray[Any]) -> bytes:
         """A sequence as the bytes of its member."""
-        parts, table = [], []
-        for start in range(0, len(codes_THW), self.frames_per_chunk):
-            raw = np.ascontiguousarray(codes_THW[start : start + self.frames_per_chunk]).tobytes()
-            parts.append(self._codec.compress(raw))
-            table.append((len(parts[-1]), len(raw), *([checksum(raw)] if self._codec.stored else [])))
+        packer = Packer(self)
+        for codes_HW in codes_THW:
+            packer.add(codes_HW)
+        return packer.finish()
+
+    def chunk(self, frames: list[NDArray[Any]]) -> tuple[bytes, tuple[int, ...]]:
+        """Some frames compressed, and their entry in the table."""
+        raw = b"".join(frame.tobytes() for frame in frames)
+        compressed = self._codec.compress(raw)
+        return compressed, (len(compressed), len(raw), *([checksum(raw)] if self._codec.stored else []))
+
+    def ending(self, table: list[tuple[int, ...]]) -> bytes:
+        """What follows the chunks."""
         entries = np.array(table, self._entry).tobytes()
         footer = _FOOTER.pack(len(table), self._descriptor, _SEEKABLE_MAGIC)
-        return b"".join(parts) + _HEAD.pack(_SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer
+        return _HEAD.pack(_SKIPPABLE_MAGIC, len(entries) + len(footer)) + entries + footer
 
     def table(self, tail: memoryview | bytes, length: int) -> Table:
         """From the last `table_bytes` of a member of `length` bytes.
@@ -193,6 +201,34 @@ class Packing:
         table = self.table(whole[-self.table_bytes :], len(whole))
         chunks = self.chunks_of(start, start + len(out_tHW))
         self.decode(whole[table.ends[chunks.start] : table.ends[chunks.stop]], table, start, out_tHW)
+
+
+class Packer:
+    """Packs a sequence frame by frame: what it holds is compressed but for the last few frames."""
+
+    def __init__(self, packing: Packing) -> None:
+        self._packing = packing
+        self._waiting: list[NDArray[Any]] = []
+        self._chunks: list[bytes] = []
+        self._table: list[tuple[int, ...]] = []
+
+    def add(self, codes_HW: NDArray[Any]) -> None:
+        """The next frame, which is copied."""
+        self._waiting.append(codes_HW.copy())
+        if len(self._waiting) == self._packing.frames_per_chunk:
+            self._compress()
+
+    def finish(self) -> bytes:
+        """The sequence as the bytes of its member."""
+        if self._waiting:
+            self._compress()
+        return b"".join(self._chunks) + self._packing.ending(self._table)
+
+    def _compress(self) -> None:
+        compressed, entry = self._packing.chunk(self._waiting)
+        self._chunks.append(compressed)
+        self._table.append(entry)
+        self._waiting.clear()
 
 
 def _bytes_of(codes: NDArray[Any]) -> memoryview:

@@ -14,38 +14,45 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import socket
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import SpooledTemporaryFile
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_prep.building.layout import AnotherGridError, Layout, read_sequence
+from data_prep.building.layout import AnotherGridError, Layout, frames_of
+from data_prep.building.left_out import LeftOuts
+from data_prep.building.selection import Selection, judge
 from data_prep.building.sequences import Sequence, iso
-from data_prep.encoding import Encoding, encoding_named
+from data_prep.encoding import encoding_named
 from data_prep.errors import DataError, RadarFileError
 from data_prep.files import sha256_of, write_atomically
 from data_prep.frames import Grid
-from data_prep.readers import Reader, Recording
-from data_prep.shards.index import Shard, ShardMembers, Shards, code_histogram, idx_name, make_idx, read_idx
-from data_prep.shards.samples import META_MEMBER, Packing
+from data_prep.hashing import permutation
+from data_prep.readers import LeftOut, Reader, Recording
+from data_prep.shards.index import Shard, ShardMembers, Shards, idx_name, make_idx, read_idx
+from data_prep.shards.samples import META_MEMBER, Packer, Packing
+from data_prep.shards.tally import CodeTally, Counter
 
 UNREADABLE = "unreadable"
+_SPOOL_BYTES = 1 << 26  # packed samples of a task that are held in memory; more wait in a file
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Everything a worker needs to write one shard.
+    """Everything a worker needs to write the shards of some sequences.
 
-    folder: the shards folder. reader: module of the reader. recordings: those that the sequences' frames name.
-    packing: how sequences are compressed.
-    max_missing: largest share of pixels without data. min_wet: smallest share of wet pixels among those with data.
-    strict: an unreadable recording is an error, not left out.
+    folder: where. number: the task's, of its split. reader: module of the reader. sequences: each is read once and cut into
+    the layout's pieces. recordings: those that the sequences' frames name. packing: how samples are compressed.
+    samples_per_shard: at most. strict: an unreadable recording is an error, not left out.
     """
 
     folder: Path
@@ -56,94 +63,73 @@ class ShardTask:
     recordings: dict[int, Recording]
     layout: Layout
     packing: Packing
-    max_missing: float
-    min_wet: float
+    selection: Selection
+    samples_per_shard: int
     strict: bool
 
     @property
-    def name(self) -> str:
-        """The tar's path in the shards folder."""
-        return f"{self.split}/{self.split}-{self.number:06d}.tar"
+    def stem(self) -> str:
+        """Begins the names of its files."""
+        return f"{self.split}-{self.number:06d}"
 
 
-class CodeTally(BaseModel):
-    """Counts over codes that can be added up."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    code_counts: list[int] = Field(default_factory=lambda: [0] * 256)
-    pixels: int = 0
-    missing: int = 0
-    wet: int = 0
-
-    def add(self, other: CodeTally) -> None:
-        """Takes in another's counts."""
-        self.code_counts = [a + b for a, b in zip(self.code_counts, other.code_counts, strict=True)]
-        self.pixels += other.pixels
-        self.missing += other.missing
-        self.wet += other.wet
-
-    @property
-    def missing_share(self) -> float:
-        """Share of the pixels without data."""
-        return round(self.missing / max(self.pixels, 1), 6)
-
-    @property
-    def wet_share(self) -> float:
-        """Share of wet pixels among those with data."""
-        return round(self.wet / max(self.pixels - self.missing, 1), 6)
-
-
-class ShardRecord(BaseModel):
-    """What is known of a shard once it is written; `shard` is None where every sequence of it was left out."""
+class TaskRecord(BaseModel):
+    """What is known of a task once it is done. shards: named by their files in the task's folder."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    shard: Annotated[Shard | None, Field(description="as it stands in the index")] = None
+    shards: list[Shard] = Field(default_factory=list)
     first_time: str = ""
     last_time: str = ""
     tally: CodeTally = Field(default_factory=CodeTally)
-    left_out: list[tuple[str, str, str]] = Field(default_factory=list)
+    left_out: LeftOuts = Field(default_factory=LeftOuts)
 
 
-def tally_of(codes: NDArray[Any], encoding: Encoding) -> CodeTally:
-    """The counts of codes of any shape."""
-    missing = int(np.count_nonzero(codes >= encoding.missing))
-    wet = int(np.count_nonzero(codes >= encoding.wet_code)) - missing
-    return CodeTally(code_counts=code_histogram(codes).tolist(), pixels=codes.size, missing=missing, wet=wet)
+class _Packed(NamedTuple):
+    """A sample that was kept: where its frames lie in the spool, and its JSON."""
+
+    key: str
+    offset: int
+    size: int
+    meta: bytes
 
 
-def write_shard(task: ShardTask) -> ShardRecord:
-    """Writes the tar and its `.idx` aside and renames them; the same task always gives the same bytes.
+def write_shards(task: ShardTask) -> TaskRecord:
+    """Writes the task's tars and their `.idx` aside and renames them; the same task always gives the same bytes.
 
-    Raises RadarFileError if `task.strict`, OSError where the disk does not take it; then nothing is left behind.
+    Sequences are read in order of time; what is kept of them is dealt to shards of about equal size. Raises RadarFileError
+    if `task.strict`, OSError where the disk does not take it; then nothing is left behind but whole files.
     """
-    tar = task.folder / task.name
-    tar.parent.mkdir(exist_ok=True)
-    aside = tar.with_name(f".{tar.name}.{os.getpid()}.partial")
-    record = ShardRecord()
-    try:
-        samples = _write_samples(aside, task, record)
-        if samples:
-            write_atomically(task.folder / idx_name(task.name), make_idx(aside))
-            size, digest = aside.stat().st_size, sha256_of(aside)
-            os.replace(aside, tar)
-            record.shard = Shard(name=task.name, samples=samples, bytes=size, sha256=digest)
-    finally:
-        aside.unlink(missing_ok=True)
+    record = TaskRecord()
+    with SpooledTemporaryFile(_SPOOL_BYTES, dir=str(task.folder)) as spool:
+        packed: list[_Packed] = []
+        for sequence in sorted(task.sequences, key=lambda sequence: (sequence.times[0], sequence.key)):
+            for key, frames, meta in _samples(sequence, task, record):
+                packed.append(_Packed(key, spool.tell(), len(frames), meta))
+                spool.write(frames)
+        order = permutation(len(packed), task.selection.seed, zlib.crc32(task.split.encode()), task.number)
+        parts = np.array_split(order, -(-len(packed) // task.samples_per_shard)) if packed else []
+        for number, part in enumerate(parts):
+            record.shards.append(_write_tar(f"{task.stem}-{number:04d}.tar", [packed[i] for i in part], spool, task))
     return record
 
 
-def _write_samples(path: Path, task: ShardTask, record: ShardRecord) -> int:
-    reader: Reader = import_module(task.reader).READER
-    written = 0
-    with _tar_writer(path) as writer:
-        for sequence in task.sequences:
-            sample = _sample(reader, sequence, task, record)
-            if sample:
-                writer.write(sample)
-                written += 1
-    return written
+def _write_tar(name: str, packed: Iterable[_Packed], spool: Any, task: ShardTask) -> Shard:
+    tar, samples = task.folder / name, 0
+    aside = tar.with_name(f".{name}.{socket.gethostname()}-{os.getpid()}.partial")
+    try:
+        with _tar_writer(aside) as writer:
+            for one in packed:
+                spool.seek(one.offset)
+                frames = spool.read(one.size)
+                writer.write({"__key__": one.key, task.packing.member: frames, META_MEMBER: one.meta})
+                samples += 1
+        write_atomically(task.folder / idx_name(name), make_idx(aside))
+        size, digest = aside.stat().st_size, sha256_of(aside)
+        os.replace(aside, tar)
+    finally:
+        aside.unlink(missing_ok=True)
+    return Shard(name=name, samples=samples, bytes=size, sha256=digest)
 
 
 @contextmanager
@@ -157,51 +143,72 @@ def _tar_writer(path: Path) -> Iterator[Any]:
         os.fsync(file.fileno())
 
 
-def _sample(reader: Reader, sequence: Sequence, task: ShardTask, record: ShardRecord) -> dict[str, Any] | None:
-    """The sequence as webdataset takes it, counted in `record`; or None, and why in `record.left_out`."""
+def _samples(sequence: Sequence, task: ShardTask, record: TaskRecord) -> Iterator[tuple[str, bytes, bytes]]:
+    """(key, packed frames, JSON) of each piece that is kept, counted in `record`; for the others it says why not."""
     try:
-        codes_THW, grid = read_sequence(reader, task.recordings, sequence, task.layout)
+        pieces = _pieces(sequence, task)
     except RadarFileError as error:
         if task.strict:
             raise
-        record.left_out.append((sequence.key, UNREADABLE, str(error)))
-        return None
+        record.left_out.add(LeftOut(sequence.key, UNREADABLE, str(error)))
+        return
     except AnotherGridError as error:
-        record.left_out.append((sequence.key, "another grid", str(error)))
-        return None
-    tally = tally_of(codes_THW, encoding_named(task.layout.encoding))
-    if reason := _why_not(tally, task):
-        record.left_out.append((sequence.key, *reason))
-        return None
-    record.tally.add(tally)
+        record.left_out.add(LeftOut(sequence.key, "another grid", str(error)))
+        return
     first, last = iso(sequence.times[0]), iso(sequence.times[-1])
-    record.first_time = min(record.first_time or first, first)
-    record.last_time = max(record.last_time, last)
-    meta = _meta(sequence, task, grid, tally)
-    return {"__key__": sequence.key, task.packing.member: task.packing.pack(codes_THW), META_MEMBER: meta}
+    for piece in pieces:
+        tally = piece.counter.tally
+        verdict = judge(piece.key, tally, task.layout.encoding, task.selection)
+        if verdict.reason:
+            record.left_out.add(LeftOut(piece.key, verdict.reason, verdict.detail))
+            continue
+        record.tally.add(tally)
+        record.first_time = min(record.first_time or first, first)
+        record.last_time = max(record.last_time, last)
+        yield piece.key, piece.packer.finish(), _meta(piece, sequence, task, tally, verdict.probability)
 
 
-def _why_not(tally: CodeTally, task: ShardTask) -> tuple[str, str] | None:
-    if tally.missing == tally.pixels:
-        return "all missing", "no pixel has data"
-    if tally.missing / tally.pixels > task.max_missing:
-        return f"more missing than {task.max_missing:g}", f"{tally.missing_share:g} of its pixels"
-    if tally.wet / (tally.pixels - tally.missing) < task.min_wet:
-        return f"drier than {task.min_wet:g}", f"{tally.wet_share:g} of its pixels are wet"
-    return None
+class _Piece(NamedTuple):
+    key: str
+    place: tuple[int, int]  # row and column of its corner
+    packer: Packer
+    counter: Counter
+    grid: Grid
 
 
-def _meta(sequence: Sequence, task: ShardTask, grid: Grid, tally: CodeTally) -> bytes:
-    packing, sources = task.packing, [task.recordings[ref.recording].path.name for ref in sequence.frames]
+def _pieces(sequence: Sequence, task: ShardTask) -> list[_Piece]:
+    """The pieces of a sequence, packed as its frames are read, so that one frame at a time is held as it was stored."""
+    reader: Reader = import_module(task.reader).READER
+    layout, (rows, columns) = task.layout, task.layout.shape
+    encoding, pieces = encoding_named(layout.encoding), list[_Piece]()
+    for frame in frames_of(reader, task.recordings, sequence, layout):
+        if not pieces:
+            for row, column in layout.cuts:
+                key = f"{sequence.key}_{row:04d}_{column:04d}" if layout.cutting.tile else sequence.key
+                grid = frame.grid.crop(row, column, rows, columns)
+                pieces.append(_Piece(key, (row, column), Packer(task.packing), Counter(encoding), grid))
+        top, left = layout.cuts[0]
+        only = len(layout.cuts) == 1
+        codes = (frame.crop(top, left, rows, columns) if only else frame).encode(encoding)
+        for piece in pieces:
+            row, column = (0, 0) if only else piece.place
+            part = codes[row : row + rows, column : column + columns]
+            piece.packer.add(part)
+            piece.counter.add(part)
+    return pieces
+
+
+def _meta(piece: _Piece, sequence: Sequence, task: ShardTask, tally: CodeTally, probability: float) -> bytes:
+    packing, sources = task.packing, [task.recordings[ref.recording].name for ref in sequence.frames]
     meta = {
-        "key": sequence.key,
+        "key": piece.key,
         "event": sequence.event,
         "times": [iso(time) for time in sequence.times],
-        "grid": grid.to_dict(),
-        "sources": sources if len(set(sources)) > 1 else sources[:1],  # one per frame, or one for all
+        "grid": piece.grid.to_dict(),
+        "sources": sources if len(set(sources)) > 1 else sources[:1],  # one for each that was read, or one for all
         "missing": tally.missing_share,
         "wet": tally.wet_share,
-        "probability": 1.0,
+        "probability": probability,
         "frames": {
             "shape": list(packing.shape_THW),
             "dtype": packing.dtype.name,

@@ -1,6 +1,7 @@
 """A forecast as a netCDF file after the CF conventions 1.10; with the reader the door to netCDF4 (extra `netcdf`).
 
-Axes of arrays: L lead times, H rows (north first), W columns.
+A grid in metres has the dimensions y and x, and longitude and latitude of each pixel beside them; a grid in degrees has
+the dimensions lat and lon. Axes of arrays: L lead times, H rows (north first), W columns.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 EPOCH = "seconds since 1970-01-01 00:00:00"
 EARTH_NAMES = {"reference_ellipsoid_name", "prime_meridian_name", "horizontal_datum_name"}  # all or none (CF, 5.6)
+
+CHUNK = 1024  # rows and columns compressed at a time: a reader of one place need not decompress a continent
+PLACES = {
+    "x": {"standard_name": "projection_x_coordinate", "long_name": "x of the pixel centre", "units": "m"},
+    "y": {"standard_name": "projection_y_coordinate", "long_name": "y of the pixel centre", "units": "m"},
+    "lon": {"standard_name": "longitude", "long_name": "longitude of the pixel centre", "units": "degrees_east"},
+    "lat": {"standard_name": "latitude", "long_name": "latitude of the pixel centre", "units": "degrees_north"},
+}
 
 VARIABLES: dict[Unit, tuple[str, dict[str, str]]] = {
     "mm/h": (
@@ -85,7 +94,7 @@ def write_forecast(
         )
         _write_times(dataset, reference_time, lead_s)
         _write_places(dataset, grid)
-        _write_values(dataset, values_LHW, unit)
+        _write_values(dataset, values_LHW, unit, grid)
         content = bytes(dataset.close())
     finally:
         if dataset.isopen():
@@ -126,40 +135,41 @@ def _write_places(dataset: Dataset, grid: Grid) -> None:
     if not mapping.keys() >= EARTH_NAMES:
         mapping = {key: value for key, value in mapping.items() if key not in EARTH_NAMES}
     dataset.createVariable("crs", "i4", ()).setncatts(mapping)
-    for name, metres in (("y", grid.y), ("x", grid.x)):
-        dataset.createDimension(name, len(metres))
-        axis = {
-            "standard_name": f"projection_{name}_coordinate",
-            "long_name": f"{name} of the pixel centre",
-            "units": "m",
-            "axis": name.upper(),
-        }
-        _coordinate(dataset, name, (name,), metres, axis)
-    lon, lat = lonlat(grid)
-    for name, degrees, units in (("lat", lat, "degrees_north"), ("lon", lon, "degrees_east")):
-        word = {"lat": "latitude", "lon": "longitude"}[name]
-        # float32 is within half a metre and compresses to half of float64
-        place = {"standard_name": word, "long_name": f"{word} of the pixel centre", "units": units}
-        _coordinate(dataset, name, ("y", "x"), degrees.astype(np.float32), place)
+    for name, centres in zip(_axes(grid), (grid.y, grid.x), strict=True):
+        dataset.createDimension(name, len(centres))
+        letter = "X" if name in ("x", "lon") else "Y"
+        _coordinate(dataset, name, (name,), centres, PLACES[name] | {"axis": letter})
+    if grid.unit == "m":
+        for name, degrees in zip(("lon", "lat"), lonlat(grid), strict=True):
+            # float32 is within half a metre and compresses to half of float64
+            _coordinate(dataset, name, ("y", "x"), degrees.astype(np.float32), PLACES[name])
 
 
-def _write_values(dataset: Dataset, values_LHW: NDArray[np.float32], unit: Unit) -> None:
+def _axes(grid: Grid) -> tuple[str, str]:
+    """The names of its rows and columns: of a grid in degrees they are latitudes and longitudes."""
+    return ("lat", "lon") if grid.unit == "degree" else ("y", "x")
+
+
+def _write_values(dataset: Dataset, values_LHW: NDArray[np.float32], unit: Unit, grid: Grid) -> None:
     from netCDF4 import default_fillvals
 
     name, attributes = VARIABLES[unit]
     fill = np.float32(default_fillvals["f4"])
+    axes = _axes(grid)
     variable = dataset.createVariable(
         name,
         "f4",
-        ("time", "y", "x"),
+        ("time", *axes),
         fill_value=fill,
         compression="zlib",
         complevel=4,
-        chunksizes=(1, *values_LHW.shape[1:]),
+        chunksizes=(1, *(min(length, CHUNK) for length in grid.shape)),
     )
     variable.setncatts(attributes)
-    variable.setncatts({"grid_mapping": "crs", "coordinates": "forecast_reference_time forecast_period lat lon"})
-    variable[:] = np.where(np.isnan(values_LHW), fill, values_LHW)
+    beside = ["forecast_reference_time", "forecast_period", *(name for name in ("lat", "lon") if name not in axes)]
+    variable.setncatts({"grid_mapping": "crs", "coordinates": " ".join(beside)})
+    for lead, values_HW in enumerate(values_LHW):
+        variable[lead] = np.where(np.isnan(values_HW), fill, values_HW)
 
 
 def _coordinate(

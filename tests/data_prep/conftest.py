@@ -9,6 +9,7 @@ import pytest
 from data_prep import readers
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
+from data_prep.workers import InProcess
 from tests.data_prep.fake_builds import Command
 from tests.data_prep.fake_reader import MODULE, FakeArchive
 
@@ -21,8 +22,11 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeArchive:
 
 
 @pytest.fixture
-def command(archive: FakeArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `build` of the archive into tmp_path/out; gives its exit code and all it printed."""
+def command(
+    archive: FakeArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Runs `build` of the archive into tmp_path/out, in this process; gives its exit code and all it printed."""
+    monkeypatch.setattr("data_prep.build.Workers", lambda count: InProcess())
 
     def run(
         *options: str, out: Path = tmp_path / "out", split: tuple[str, ...] = ("--split", "train")

@@ -9,24 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.build import build
+from data_prep.building.layout import Cutting
 from data_prep.building.plan import Options, Plan, make_plan
-from data_prep.shards.index import Shards, open_shards
+from data_prep.shards.index import Shards, ShardsIndex, open_shards
+from data_prep.workers import InProcess, Workers
 from tests.data_prep.fake_reader import FakeArchive
 
 Command = Callable[..., tuple[int, str]]
-DEFAULTS: dict[str, Any] = dict.fromkeys(("product", "split_dates", "split", "frames", "stride", "crop", "encoding")) | {
-    "format": "fake", "min_wet": 0.0, "max_missing": None, "samples_per_shard": 32, "seed": 0,
-}  # fmt: skip
 
 
-def archive_plan(archive: FakeArchive, out: Path, strict: bool = False, **options: Any) -> Plan:
-    """The plan for the whole archive."""
-    return make_plan(Options(**{**DEFAULTS, "sources": (str(archive.folder),), **options}), out, strict)
+def archive_plan(
+    archive: FakeArchive, out: Path, strict: bool = False, earlier: ShardsIndex | None = None, **options: Any
+) -> Plan:
+    """The plan for the whole archive. options: of Options, and those of Cutting."""
+    cutting = Cutting(
+        **{name: options.pop(name) for name in ("crop", "tile", "overlap", "to_pixel") if name in options}
+    )
+    given = {"format": "fake", "sources": (str(archive.folder),), "cutting": cutting, **options}
+    return make_plan(Options(**given), out, strict, earlier=earlier)
 
 
-def build_shards(archive: FakeArchive, out: Path, workers: int = 1, **options: Any) -> Shards:
-    """The archive's shards, built and opened."""
-    build(archive_plan(archive, out, **options), out, workers)
+def build_shards(archive: FakeArchive, out: Path, workers: int = 0, **options: Any) -> Shards:
+    """The archive's shards, built and opened. workers: 0 for none, all in this process."""
+    plan = archive_plan(archive, out, **options)
+    with Workers(workers) if workers else InProcess() as pool:
+        build(plan, out, pool)
     return open_shards(out)
 
 

@@ -11,7 +11,7 @@ import pytest
 from data_prep import projection
 from data_prep.errors import UserError
 from data_prep.frames import Grid
-from data_prep.projection import corner_of, lonlat, to_cf
+from data_prep.projection import corner_of, lonlat, place_of, to_cf
 
 SEVIR = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
 KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752 +x_0=0 +y_0=0 +units=m"
@@ -95,10 +95,44 @@ def test_a_string_that_pyproj_refuses_is_named(proj: str) -> None:
             ask()
 
 
-@pytest.mark.parametrize("proj", ["+proj=longlat +ellps=WGS84", "+proj=stere +lat_0=90 +units=km", "EPSG:4326"])
-def test_a_projection_without_metres_is_refused(proj: str) -> None:
-    with pytest.raises(UserError, match="not a map projection in metres"):
+@pytest.mark.parametrize("proj", ["+proj=stere +lat_0=90 +units=km", "+proj=geocent +ellps=WGS84"])
+def test_a_projection_in_other_units_is_refused(proj: str) -> None:
+    with pytest.raises(UserError, match="neither a map projection in metres nor longitude and latitude"):
         lonlat(Grid((1, 1), proj, (1.0, 1.0), 0.0, 0.0))
+
+
+def test_degrees_under_a_name_that_a_grid_takes_for_metres_are_refused() -> None:
+    grid = Grid((1, 1), "EPSG:4326", (1.0, 1.0), 0.0, 0.0)
+    assert grid.unit == "m"
+    with pytest.raises(UserError, match=r"give one with \+units=m, or \+proj=longlat"):
+        lonlat(grid)
+
+
+@pytest.mark.parametrize("earth", ["+datum=WGS84", "+R=6371200", "+a=6378137 +b=6356752.3"])
+def test_places_of_a_grid_in_degrees_are_its_own_coordinates(earth: str) -> None:
+    grid = Grid((3, 4), f"+proj=longlat {earth}", (0.01, 0.02), -130.0, 55.0)
+    lon, lat = lonlat(grid)
+    np.testing.assert_array_equal(lon, np.meshgrid(grid.x, grid.y)[0])
+    np.testing.assert_array_equal(lat, np.meshgrid(grid.x, grid.y)[1])
+    assert (lon[0, 0], lat[0, 0]) == pytest.approx((-129.99, 54.995), abs=1e-12)
+    assert corner_of(grid.proj, -130.0, 55.0) == place_of(grid.proj, -130.0, 55.0) == (-130.0, 55.0)
+
+
+@pytest.mark.parametrize(
+    ("earth", "expected"),
+    [
+        ("+datum=WGS84", {"semi_major_axis": 6378137.0, "inverse_flattening": 298.257223563}),
+        ("+a=6378137 +b=6356752.3", {"semi_major_axis": 6378137.0, "semi_minor_axis": 6356752.3}),
+        ("+R=6371200", {"earth_radius": 6371200.0}),
+    ],
+)
+def test_cf_attributes_of_degrees_give_the_earths_figure(earth: str, expected: dict[str, object]) -> None:
+    proj = f"+proj=longlat {earth}"
+    attributes = to_cf(proj)
+    assert attributes["grid_mapping_name"] == "latitude_longitude"
+    assert {key: attributes[key] for key in expected} == expected
+    for description in (attributes, {key: value for key, value in attributes.items() if key != "crs_wkt"}):
+        assert pyproj.CRS.from_cf(description) == pyproj.CRS(proj)
 
 
 def test_without_pyproj_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,9 +123,9 @@ def test_codes_that_are_not_those_of_the_index_are_found(shards: Shards) -> None
 
 
 def test_a_changed_statistic_in_the_index_is_found(shards: Shards) -> None:
-    edit_index(shards, lambda index: index["splits"]["train"].update(wet_share=0.99, first_time="2019-01-01T00:00:00Z"))
+    edit_index(shards, lambda index: index["splits"]["train"].update(wet=7, first_time="2019-01-01T00:00:00Z"))
     assert found(shards) == [
-        "train: the index's shares of missing and wet are not those of its sequences",
+        "train: the index's counts of missing and wet are not those of its sequences",
         "train: the index's first and last time are not those of its sequences",
     ]
 

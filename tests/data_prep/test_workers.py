@@ -1,32 +1,145 @@
+"""Workers that die over a file: replaced, the file refused by name, everything else done."""
+
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import time
+from collections.abc import Iterator
 
 import pytest
 
-from data_prep.workers import WorkerDiedError, in_parallel
+from data_prep.errors import RadarFileError
+from data_prep.workers import InProcess, Limits, WorkerDiedError, Workers, in_parallel, reading
 
 
-def square_and_process(number: int) -> tuple[int, int]:
-    return number * number, os.getpid()
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers]:
+    with Workers(2, Limits(memory_bytes=256 << 20, read_s=1.0)) as workers:
+        yield workers
 
 
-def end_or_fail(number: int) -> int:
+def read(name: str) -> tuple[str, int]:
+    """What a reader does with a file that is called after what it does to its reader."""
+    with reading(name):
+        match name.split("-")[0]:
+            case "crashes":
+                ctypes.string_at(0)
+            case "stops":
+                time.sleep(60)
+            case "ends":
+                os._exit(4)
+            case "fills":
+                try:
+                    bytearray(1 << 30)
+                except MemoryError:
+                    raise RadarFileError(name, "does not fit") from None
+            case "damaged":
+                raise RadarFileError(name, "torn")
+            case "wrong":
+                raise ValueError(f"wrong: {name}")
+    return name, os.getpid()
+
+
+def read_all(names: tuple[str, ...]) -> list[str]:
+    """A task of several files, of which it leaves out those that cannot be read."""
+    found = []
+    for name in names:
+        try:
+            found.append(read(name)[0])
+        except RadarFileError as error:
+            found.append(f"{name}: {error.reason}")
+    return found
+
+
+def end_outside_of_a_file(number: int) -> int:
     if number == 1:
         os._exit(9)
-    raise ValueError(f"number {number}")
+    return number
+
+
+def killed_in_a_file(name: str) -> None:
+    with reading(name):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def run_out(number: int) -> int:
     raise MemoryError
 
 
-def test_each_task_comes_with_its_result_from_other_processes() -> None:
+def square_and_process(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def test_results_come_in_order_and_from_other_processes(pool: Workers) -> None:
+    names = [f"sound-{number}" for number in range(100)]
+    results = list(pool.each(read, names))
+    assert [result[0] for result in results if not isinstance(result, RadarFileError)] == names
+    processes = {result[1] for result in results if not isinstance(result, RadarFileError)}
+    assert os.getpid() not in processes and len(processes) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("crashes", r"its reader died \(signal 11, Segmentation fault\)"),
+        ("stops", r"its reader died \(it took more than 1 s\)"),
+        ("ends", r"its reader died \(exit code 4\)"),
+        ("fills", "does not fit"),
+        ("damaged", "torn"),
+    ],
+)
+def test_a_file_that_kills_its_reader_is_an_error_in_its_place(pool: Workers, name: str, how: str) -> None:
+    first, bad, *others = pool.each(read, ["sound-1", f"{name}-a", "sound-2", "sound-3"])
+    assert isinstance(bad, RadarFileError) and bad.path == f"{name}-a"
+    with pytest.raises(RadarFileError, match=how):
+        raise bad
+    assert not any(isinstance(result, RadarFileError) for result in (first, *others))
+
+
+def test_a_task_begins_anew_without_the_files_that_killed_its_worker(pool: Workers) -> None:
+    names = ("sound-1", "crashes-1", "damaged-1", "ends-1", "sound-2")
+    [(_, found)] = pool.run(read_all, [names])
+    assert found[0] == "sound-1" and found[4] == "sound-2" and found[2] == "damaged-1: torn"
+    assert "signal 11" in found[1] and "exit code 4" in found[3]
+
+
+def test_a_file_once_refused_kills_no_other_worker(pool: Workers) -> None:
+    [before] = pool.each(read, ["crashes-again"])
+    began = time.monotonic()
+    again = list(pool.each(read, ["crashes-again"] * 3))
+    assert [str(error) for error in again] == [str(before)] * 3 and time.monotonic() - began < 5
+
+
+def test_a_worker_that_dies_outside_of_a_file_is_an_error_that_names_its_task() -> None:
+    others = set(multiprocessing.active_children())
+    with pytest.raises(WorkerDiedError) as died, Workers(2) as workers:
+        list(workers.run(end_outside_of_a_file, [0, 1, 2]))
+    assert died.value.task == 1 and died.value.how == "exit code 9"
+    assert set(multiprocessing.active_children()) <= others
+
+
+def test_a_kill_from_outside_is_no_files_fault() -> None:
+    with pytest.raises(WorkerDiedError, match="signal 9"), Workers(1) as workers:
+        list(workers.run(killed_in_a_file, ["innocent"]))
+
+
+def test_an_error_of_the_task_itself_is_raised_here(pool: Workers) -> None:
+    with pytest.raises(ValueError, match="wrong: wrong-1"):
+        list(pool.run(read, ["wrong-1"]))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_running_out_of_memory_counts_as_a_death(workers: int) -> None:
+    with pytest.raises(WorkerDiedError, match="out of memory"):
+        list(in_parallel(run_out, [5, 6], workers))
+
+
+def test_each_task_comes_with_its_result() -> None:
     results = dict(in_parallel(square_and_process, [1, 2, 3, 4, 5], workers=2))
     assert {task: square for task, (square, _) in results.items()} == {1: 1, 2: 4, 3: 9, 4: 16, 5: 25}
-    assert os.getpid() not in {process for _, process in results.values()}
-    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(("tasks", "workers"), [([1, 2], 1), ([1], 4)])
@@ -34,24 +147,10 @@ def test_one_worker_or_one_task_needs_no_process(tasks: list[int], workers: int)
     assert {process for _, (_, process) in in_parallel(square_and_process, tasks, workers)} == {os.getpid()}
 
 
-def test_no_tasks_are_no_results() -> None:
-    assert list(in_parallel(square_and_process, [], 2)) == []
+def test_no_tasks_are_no_results(pool: Workers) -> None:
+    assert list(pool.run(square_and_process, [])) == [] and list(pool.each(read, [])) == []
 
 
-def test_a_worker_that_ends_names_the_tasks_in_hand_and_stops_the_others() -> None:
-    with pytest.raises(WorkerDiedError) as died:
-        list(in_parallel(end_or_fail, [1, 1, 1], workers=2))
-    assert died.value.tasks == [1, 1]
-    assert not multiprocessing.active_children()
-
-
-def test_an_error_in_a_worker_is_raised_here_and_stops_the_others() -> None:
-    with pytest.raises(ValueError, match="number 7"):
-        list(in_parallel(end_or_fail, [7, 7, 7], workers=2))
-    assert not multiprocessing.active_children()
-
-
-def test_running_out_of_memory_counts_as_a_death() -> None:
-    with pytest.raises(WorkerDiedError) as died:
-        list(in_parallel(run_out, [5], workers=1))
-    assert died.value.tasks == [5]
+def test_in_process_a_damaged_file_is_an_error_in_its_place_too() -> None:
+    sound, bad = InProcess().each(read, ["sound", "damaged"])
+    assert isinstance(bad, RadarFileError) and not isinstance(sound, RadarFileError)

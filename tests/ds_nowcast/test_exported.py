@@ -120,9 +120,10 @@ def lose_index_hash(run: Path) -> None:
         (lambda run: change_card(run, input_frames="many"), "model.json is damaged: input_frames"),
         (lambda run: change_card(run, input_frames=0), "model.json is damaged: input_frames"),
         (lambda run: change_card(run, surprise=1), "model.json is damaged: surprise"),
+        (lambda run: change_card(run, pixel_unit="km"), "model.json is damaged: pixel_unit"),
         (lambda run: change_card(run, thresholds={"unit": "code", "values": [3, 1]}), "model.json is damaged: thresholds"),
-        (lambda run: change_card(run, format_version=9), "model.json is of format 9"),
-        (lambda run: change_card(run, encoding="vil256"), "vil256 codes in kg/m2; this version reads format 1 with vil255"),
+        (lambda run: change_card(run, format_version=1), "model.json is of format 1 with vil255"),
+        (lambda run: change_card(run, encoding="vil256"), "vil256 codes in kg/m2; this version reads format 2 with vil255"),
         (lambda run: change_card(run, unit="mm/h"), "vil255 codes in mm/h"),
         (lambda run: change_card(run, name="transformer"), "model.json: model 'transformer' is not known"),
         (lambda run: change_card(run, options={"widht": 8}), "did you mean 'width'"),
@@ -207,6 +208,10 @@ KIND: dict[str, Any] = {"unit": "kg/m2", "cadence_s": 300, "pixel": (1000.0, 100
         (
             {"pixel": (1000.0, 500.0)},
             "pixel size 1000 x 500 m where the model was trained on 1000 x 1000 m",
+        ),
+        (
+            {"pixel_unit": "degree"},
+            "pixel size 1000 x 1000 degrees where the model was trained on 1000 x 1000 m",
         ),
         ({"unit": "dBZ", "cadence_s": 900}, "unit dBZ where the model was trained on kg/m2, cadence 900 s where"),
     ],

@@ -83,7 +83,7 @@ class CfReader(FileReader):
 
     def identity(self, file: RadarFile) -> Hashable:
         """By which an open file is known again."""
-        return file.identity or file
+        return file.identity
 
     def contents(self, file: RadarFile) -> Iterator[Entry | LeftOut]:
         """An entry for each step of each field."""

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from data_prep.building.account import count_reasons, in_bytes, show_left_out
+from data_prep.building.account import in_bytes, show_left_out
+from data_prep.building.left_out import LeftOuts
 from data_prep.readers import LeftOut
 
 
@@ -19,13 +20,13 @@ def test_sizes_are_read_at_a_glance(number: float, text: str) -> None:
 
 def test_reasons_are_counted_the_commonest_first() -> None:
     left_out = [LeftOut("a", "dry"), LeftOut("b", "gap"), LeftOut("c", "gap")]
-    assert list(count_reasons(left_out).items()) == [("gap", 2), ("dry", 1)]
+    assert list(LeftOuts.of(left_out).by_count().items()) == [("gap", 2), ("dry", 1)]
 
 
 def test_a_reason_names_its_first_few_and_prints_names_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=40)
     names = ["[red]a[/red].h5", *(f"{'long' * 20}{number}.h5" for number in range(4))]
-    show_left_out(console, [LeftOut(name, "unreadable", "torn") for name in names])
+    show_left_out(console, LeftOuts.of(LeftOut(name, "dry", "torn") for name in names))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[:2] == ["left out 5: unreadable", "  [red]a[/red].h5: torn"]
+    assert lines[:2] == ["left out 5: dry", "  [red]a[/red].h5: torn"]
     assert lines[2] == f"  {'long' * 20}0.h5: torn" and lines[-1] == "  and 2 more"

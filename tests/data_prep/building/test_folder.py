@@ -9,10 +9,16 @@ import pytest
 import webdataset  # noqa: F401  (imported once, so that forked builds need not)
 
 from data_prep.build import build
+from data_prep.building.plan import Plan
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
 from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
 from tests.data_prep.fake_reader import FakeArchive
+
+
+def first_tar(out: Path, plan: Plan) -> Path:
+    """Where the first task's first shard waits for the others."""
+    return out / ".build" / f"{plan.tasks[0].stem}-0000.tar"
 
 
 def test_a_complete_folder_needs_nothing_and_other_settings_are_refused(
@@ -35,7 +41,7 @@ def test_an_unfinished_folder_of_other_settings_is_refused(
     out = tmp_path / "out"
     plan = archive_plan(archive, out, split="train", samples_per_shard=1)
     monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[2].sequences[0].key.lower() + ".npy")
-    in_a_fork(lambda: build(plan, out, 1))
+    in_a_fork(lambda: build(plan, out))
     monkeypatch.delenv("NOWCAST_TEST_KILL")
     with pytest.raises(UserError, match="was begun from other files or with other settings"):
         build_shards(archive, out, split="train", crop=8)
@@ -79,10 +85,10 @@ def test_a_finished_shard_that_lost_bytes_is_built_again(
     archive.add_events(4)
     plan, out = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=2), tmp_path / "out"
     monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[1].recordings[max(plan.tasks[1].recordings)].path.name)
-    in_a_fork(lambda: build(plan, out, 1))
-    os.truncate(out / plan.tasks[0].name, 1000)
+    in_a_fork(lambda: build(plan, out))
+    os.truncate(first_tar(out, plan), 1000)
     monkeypatch.delenv("NOWCAST_TEST_KILL")
-    build(plan, out, 1)
+    build(plan, out)
     build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=2)
     assert hashes(out) == hashes(tmp_path / "whole")
 
@@ -93,9 +99,57 @@ def test_finished_shards_are_not_built_again(
     archive.add_events(4)
     plan, out = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=2), tmp_path / "out"
     monkeypatch.setenv("NOWCAST_TEST_KILL", plan.tasks[1].recordings[max(plan.tasks[1].recordings)].path.name)
-    assert in_a_fork(lambda: build(plan, out, 1)) == signal.SIGKILL
-    first = out / plan.tasks[0].name
+    assert in_a_fork(lambda: build(plan, out)) == signal.SIGKILL
+    first = first_tar(out, plan)
     before = first.stat().st_mtime_ns
     monkeypatch.delenv("NOWCAST_TEST_KILL")
-    build(plan, out, 1)
-    assert first.stat().st_mtime_ns == before and len(open_shards(out).index.splits["train"].shards) == 2
+    build(plan, out)
+    assert (out / "train/train-000000.tar").stat().st_mtime_ns == before and len(
+        open_shards(out).index.splits["train"].shards
+    ) == 2
+
+
+def test_parts_build_what_one_process_builds_in_any_order(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(9)
+    few = ("--samples-per-shard", "1")
+    assert command(*few, out=tmp_path / "whole")[0] == 0
+    for number in (2, 0, 3, 1):
+        assert not (tmp_path / "out/index.json").exists()
+        code, text = command(*few, "--part", f"{number}/4")
+        assert code == 0 and ("tasks of other parts are not" in text) == (number != 1)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    for number in range(4):  # late, or once more
+        assert command(*few, "--part", f"{number}/4")[0] == 0
+    assert command(*few)[0] == 0 and command(*few, "--finish")[0] == 0
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_finish_names_what_is_missing_and_writes_nothing(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(4)
+    few = ("--samples-per-shard", "1")
+    assert command(*few, "--part", "1/2")[0] == 0
+    code, text = command(*few, "--finish")
+    assert code == 2 and "2 of 4 tasks are not done (train-000000, train-000002)" in text
+    assert not (tmp_path / "out/index.json").exists()
+    monkey = tmp_path / "out/.build/train-000001-0000.tar"
+    monkey.unlink()
+    assert command(*few, "--part", "0/2")[0] == 3  # all are recorded, but one is gone: the next build makes it again
+    assert command(*few)[0] == 0
+    assert command(*few, out=tmp_path / "whole")[0] == 0 and hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_part_that_is_being_built_is_refused_and_another_is_not(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(2)
+    (tmp_path / "out/.build").mkdir(parents=True)
+    with open(tmp_path / "out/.build/lock-0-of-2", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        few = ("--samples-per-shard", "1")
+        code, text = command(*few, "--part", "0/2")
+        assert code == 2 and "is being built by another process" in text
+        assert command(*few, "--part", "1/2")[0] == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.building.layout import AnotherGridError, Layout, read_recording, read_sequence
+from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, Cutting, Layout, read_recording, read_sequence
 from data_prep.building.sequences import FrameRef, Sequence
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid, RadarFrame
@@ -16,7 +16,7 @@ from data_prep.readers import Recording
 from tests.data_prep.fake_builds import archive_plan
 from tests.data_prep.fake_reader import RAIN, READER, FakeArchive, at
 
-LAYOUT = Layout((12, 12), (1000.0, 1000.0), "m", None, "dbz8")
+LAYOUT = Layout((12, 12), (1000.0, 1000.0), "m", WHOLE_FRAMES, "dbz8")
 GRID = Grid((12, 12), "+proj=laea", (1000.0, 1000.0), 0.0, 0.0)
 
 
@@ -45,7 +45,7 @@ def read(*grids: Grid, layout: Layout = LAYOUT) -> tuple[NDArray[np.uint8], Grid
 
 
 def test_codes_and_grid_have_the_layouts_shape() -> None:
-    codes_THW, grid = read(GRID, GRID, layout=replace(LAYOUT, crop=6))
+    codes_THW, grid = read(GRID, GRID, layout=replace(LAYOUT, cutting=Cutting(crop=6)))
     assert codes_THW.shape == (2, 6, 6) and codes_THW.dtype == np.uint8
     assert grid == GRID.crop(3, 3, 6, 6)
 
@@ -76,7 +76,7 @@ def test_sequences_of_other_places_fit_one_layout() -> None:
 
 def test_a_frame_of_a_time_other_than_listed_is_unreadable() -> None:
     recording = Recording(Path("f"), 0, (at(0),), RAIN)
-    assert len(read_recording(Frames(GRID, late=20), recording)) == 1  # type: ignore[arg-type]
+    assert len(read_recording(Frames(GRID, late=0.5), recording)) == 1  # type: ignore[arg-type]
     with pytest.raises(RadarFileError, match="its listing says 2020-01-01T00:00:00Z"):
         read_recording(Frames(GRID, late=300), recording)  # type: ignore[arg-type]
 

@@ -46,8 +46,8 @@ def test_another_seed_deals_otherwise(archive: FakeArchive, tmp_path: Path) -> N
 def test_a_dry_run_tells_sizes_and_writes_nothing(archive: FakeArchive, command: Command, tmp_path: Path) -> None:
     archive.add_events(5)
     code, text = command("--dry-run", "--samples-per-shard", "2")
-    assert code == 0 and text.split()[:4] == ["split", "sequences", "shards", "raw"]
-    assert ["train", "5", "3", "4.32", "kB"] in [line.split() for line in text.splitlines()]
+    assert code == 0 and text.split()[:4] == ["split", "sequences", "samples", "at"]
+    assert ["train", "5", "5", "4.32", "kB", "5"] in [line.split()[:6] for line in text.splitlines()]
     assert not (tmp_path / "out").exists()
 
 
@@ -72,7 +72,7 @@ def test_customary_dates_are_the_default(
     [
         (("--crop", "13"), "crop=13 is larger than the 12 x 12 pixels of a frame; give 12 or less"),
         (("--frames", "7"), "frames=7 is longer than the 6 frames of an event"),
-        (("--encoding", "vil255"), "cannot hold the mm/h of fake"),
+        (("--encoding", "vil255"), "encoding vil255 cannot hold the mm/h of"),
         (("--split", "a/b"), "split name 'a/b' cannot be used"),
     ],
 )
@@ -130,9 +130,9 @@ def test_a_strict_plan_refuses_what_the_reader_could_not_list(
     archive.add_events(2)
     scan = READER.scan([str(archive.folder)])
     monkeypatch.setattr(
-        READER, "scan", lambda sources: Scan(scan.recordings, [LeftOut("bad.h5", "unreadable", "torn")])
+        READER, "scan", lambda *asked: replace(scan, left_out=[LeftOut("bad.h5", "unreadable", "torn")])
     )
-    assert archive_plan(archive, tmp_path, split="train").left_out == [("bad.h5", "unreadable", "torn")]
+    assert archive_plan(archive, tmp_path, split="train").left_out.examples == [("bad.h5", "unreadable", "torn")]
     with pytest.raises(RadarFileError, match=r"bad\.h5: torn"):
         archive_plan(archive, tmp_path, strict=True, split="train")
 
@@ -143,15 +143,16 @@ def test_what_the_catalog_calls_incomplete_is_left_out_unless_a_limit_is_given(
     archive.add_events(3)
     scan = READER.scan
 
-    def marked(sources: Any) -> Scan:
-        return Scan(
-            [replace(one, incomplete="holes" if one.event == "E001" else "") for one in scan(sources).recordings]
+    def marked(sources: Any, *asked: Any) -> Scan:
+        found = scan(sources)
+        return replace(
+            found, recordings=[replace(one, incomplete="holes" * (one.event == "E001")) for one in found.recordings]
         )
 
     monkeypatch.setattr(READER, "scan", marked)
     plan = archive_plan(archive, tmp_path / "out", split="train")
-    assert [(item.what, item.reason) for item in plan.left_out] == [("E001", "holes")]
+    assert [example[:2] for example in plan.left_out.examples] == [("E001", "holes")]
     assert sum(len(task.sequences) for task in plan.tasks) == 2
     plan = archive_plan(archive, tmp_path / "out", split="train", max_missing=0.9)
-    assert not plan.left_out
+    assert not plan.left_out.counts
     assert sum(len(task.sequences) for task in plan.tasks) == 3

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_prep.errors import DataError, UserError
-from data_prep.shards.index import Member, Shard, code_histogram, idx_name, make_idx, open_shards, read_idx
+from data_prep.shards.index import Member, Shard, idx_name, make_idx, open_shards, read_idx
 from data_prep.shards.sources import open_source
 
 SPLIT = {
@@ -19,13 +18,15 @@ SPLIT = {
     "first_time": "2020-01-01T00:00:00Z",
     "last_time": "2020-01-01T01:00:00Z",
     "code_counts": [0] * 256,
-    "missing_share": 0.0,
-    "wet_share": 0.5,
+    "pixels": 384,
+    "missing": 0,
+    "wet": 192,
 }
 INDEX = {
     "format_version": 2, "archive": "fake", "encoding": "dbz8", "unit": "mm/h", "cadence_s": 300, "frames": 4,
-    "shape": [8, 6], "pixel": [1000.0, 1000.0], "pixel_unit": "m", "codec": "zstd", "frames_per_chunk": 4, "splits": {"train": SPLIT},
-    "left_out": {}, "plan": "p",
+    "shape": [8, 6], "pixel": [1000.0, 1000.0], "pixel_unit": "m", "codec": "zstd", "frames_per_chunk": 4,
+    "splits": {"train": SPLIT}, "archive_shape": [8, 6], "archive_pixel": [1000.0, 1000.0], "importance": False,
+    "guard_s": 0, "left_out": {}, "builds": [{"plan": "p", "settings": "s", "spans": [], "events": []}],
 }  # fmt: skip
 SHARD = Shard(name="train/train-000000.tar", samples=2, bytes=10240, sha256="0" * 64)
 
@@ -133,7 +134,7 @@ def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         (lambda index: index.update(colour="red"), "damaged: colour"),
         (lambda index: index.update(frames="4"), "damaged: frames"),
         (lambda index: index.update(cadence_s=0), "damaged: cadence_s"),
-        (lambda index: index.update(format_version=2), "format version 2, this program reads 1"),
+        (lambda index: index.update(format_version=1), "format version 1, this program reads 2"),
         (lambda index: index.update(encoding="png"), "names encoding 'png'"),
         (lambda index: index.update(unit="kg/m2"), "names encoding 'dbz8' in 'kg/m2'"),
         (lambda index: index.update(codec="png"), "names codec 'png'; known are lz4, lz4hc, zstd, raw"),
@@ -179,16 +180,3 @@ def test_a_shard_that_is_missing_or_short_is_a_data_error_that_names_it(folder: 
 def test_a_split_that_is_not_there_names_those_that_are(folder: Path) -> None:
     with pytest.raises(UserError, match="no split 'val'; it has train"):
         open_shards(folder).split("val")
-
-
-def test_a_histogram_of_wide_codes_is_by_their_high_byte() -> None:
-    narrow = np.array([[0, 255], [255, 3]], np.uint8)
-    counts = code_histogram(narrow)
-    assert counts.shape == (256,) and (counts[0], counts[3], counts[255]) == (1, 1, 2)
-    np.testing.assert_array_equal(code_histogram(narrow.astype(np.uint16) * 256 + 17), counts)
-
-
-def test_a_histogram_counts_every_code_of_any_size_and_layout() -> None:
-    codes = np.random.default_rng(0).integers(0, 256, (3, 5, 7)).astype(np.uint8)
-    for part in (codes, codes[:2], codes[:, ::-1, 1::2], codes[:0], codes[0, 0, :1]):
-        np.testing.assert_array_equal(code_histogram(part), np.bincount(part.reshape(-1), minlength=256))

@@ -16,16 +16,18 @@ import webdataset
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, RadarFileError
 from data_prep.shards.index import Shards, make_idx, open_shards
-from data_prep.shards.shard import CodeTally, ShardTask, read_sample, tally_of, write_shard
+from data_prep.shards.shard import ShardTask, read_sample, write_shards
 from tests.data_prep.fake_builds import archive_plan, build_shards
 from tests.data_prep.fake_reader import READER, FakeArchive, at
+
+TAR = "train-000000-0000.tar"
 
 
 @pytest.fixture
 def task(archive: FakeArchive, tmp_path: Path) -> ShardTask:
     """Four events of six frames in one shard."""
     archive.add_events(4)
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.build").mkdir(parents=True)
     return archive_plan(archive, tmp_path / "out", split="train").tasks[0]
 
 
@@ -85,34 +87,40 @@ def test_a_crop_is_the_middle_with_its_place_on_the_grid(archive: FakeArchive, t
 
 
 def test_the_tar_tells_nothing_of_when_and_by_whom_it_was_made(task: ShardTask) -> None:
-    write_shard(task)
-    with tarfile.open(task.folder / task.name) as tar:
+    write_shards(task)
+    with tarfile.open(task.folder / TAR) as tar:
         members = tar.getmembers()
-    assert (task.folder / task.name).read_bytes()[257:265] == b"ustar\x0000"
+    assert (task.folder / TAR).read_bytes()[257:265] == b"ustar\x0000"
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
         (0, 0, 0, "nowcast", "nowcast", 0o644)
     }
-    keys = [sequence.key for sequence in task.sequences]
-    assert [m.name for m in members] == [f"{key}.{ext}" for key in keys for ext in ("frames.lz4", "json")]
+    names = [m.name.split(".", 1) for m in members]
+    assert [ext for _, ext in names] == ["frames.lz4", "json"] * 4
+    assert sorted(key for key, _ in names[::2]) == sorted(sequence.key for sequence in task.sequences)
 
 
 def test_the_record_counts_what_was_written(task: ShardTask) -> None:
-    record = write_shard(task)
-    tar = task.folder / task.name
-    assert record.shard and record.shard.samples == 4 and record.shard.bytes == tar.stat().st_size
+    record = write_shards(task)
+    tar = task.folder / TAR
+    [shard] = record.shards
+    assert (shard.name, shard.samples, shard.bytes) == (TAR, 4, tar.stat().st_size)
     assert tar.with_suffix(".idx").read_bytes() == make_idx(tar)
     assert record.tally.pixels == 4 * 6 * 144 and record.tally.missing == 4 * 6 * 3
     assert sum(record.tally.code_counts) == record.tally.pixels
     assert (record.first_time, record.last_time) == ("2020-01-01T00:00:00Z", "2020-01-04T00:25:00Z")
-    assert sorted(path.name for path in tar.parent.iterdir()) == ["train-000000.idx", "train-000000.tar"]
+    assert sorted(path.name for path in tar.parent.iterdir()) == ["train-000000-0000.idx", TAR]
 
 
 def with_fields(archive: FakeArchive, tmp_path: Path, *fields: np.ndarray[Any, Any]) -> ShardTask:
     for number, field in enumerate(fields):
         stack = np.stack([field.astype(np.float32)] * 6)
         archive.add(f"{number}.npy", [at(100 * number + step) for step in range(6)], f"E{number}", stack)
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.build").mkdir(parents=True)
     return archive_plan(archive, tmp_path / "out", split="train").tasks[0]
+
+
+def with_limits(task: ShardTask, **limits: float) -> ShardTask:
+    return replace(task, selection=replace(task.selection, **limits))
 
 
 def test_dry_and_unseen_sequences_are_left_out_by_the_share_of_what_was_seen(
@@ -121,40 +129,40 @@ def test_dry_and_unseen_sequences_are_left_out_by_the_share_of_what_was_seen(
     half_wet, unseen, hardly_seen = np.zeros((12, 12)), np.full((12, 12), np.nan), np.full((12, 12), np.nan)
     half_wet[:6], hardly_seen[:1] = 5.0, 5.0
     task = with_fields(archive, tmp_path, half_wet, unseen, hardly_seen)
-    out = {key: reason for key, reason, _ in write_shard(task).left_out}
+    out = {key: reason for key, reason, _ in write_shards(task).left_out.examples}
     assert out == {"E1": "all missing"}
-    out = {key: reason for key, reason, _ in write_shard(replace(task, min_wet=0.6)).left_out}
+    out = {key: reason for key, reason, _ in write_shards(with_limits(task, min_wet=0.6)).left_out.examples}
     assert out == {"E0": "drier than 0.6", "E1": "all missing"}
-    out = {key: reason for key, reason, _ in write_shard(replace(task, max_missing=0.5)).left_out}
+    out = {key: reason for key, reason, _ in write_shards(with_limits(task, max_missing=0.5)).left_out.examples}
     assert out == {"E1": "all missing", "E2": "more missing than 0.5"}
 
 
 def test_a_shard_of_which_nothing_remains_is_not_written(archive: FakeArchive, tmp_path: Path) -> None:
-    record = write_shard(with_fields(archive, tmp_path, np.full((12, 12), np.nan)))
-    assert record.shard is None and list((tmp_path / "out/train").iterdir()) == []
+    record = write_shards(with_fields(archive, tmp_path, np.full((12, 12), np.nan)))
+    assert record.shards == [] and list((tmp_path / "out/.build").iterdir()) == []
 
 
 def test_a_frame_of_another_shape_leaves_its_sequence_out(archive: FakeArchive, tmp_path: Path) -> None:
     task = with_fields(archive, tmp_path, *[np.ones((12, 12))] * 2, np.ones((10, 12)), np.ones((12, 12)))
-    [(key, reason, detail)] = write_shard(task).left_out
+    [(key, reason, detail)] = write_shards(task).left_out.examples
     assert (key, reason) == ("E2", "another grid") and "10 x 12" in detail and "12 x 12" in detail
 
 
 def test_an_unreadable_file_is_left_out_by_name_or_stops_a_strict_build(task: ShardTask) -> None:
     (task.recordings[1].path).write_bytes(b"no array")
-    record = write_shard(task)
-    [(key, reason, detail)] = record.left_out
-    assert record.shard and record.shard.samples == 3
+    record = write_shards(task)
+    [(key, reason, detail)] = record.left_out.examples
+    assert record.shards[0].samples == 3
     assert (key, reason) == ("E001", "unreadable") and detail.startswith(str(task.recordings[1].path))
     with pytest.raises(RadarFileError, match=r"e001\.npy"):
-        write_shard(replace(task, number=7, strict=True))
-    assert not list((task.folder / "train").glob("*7*"))
+        write_shards(replace(task, number=7, strict=True))
+    assert not list(task.folder.glob("*7*"))
 
 
 def test_a_file_with_fewer_frames_than_listed_is_unreadable(task: ShardTask) -> None:
     path = task.recordings[0].path
     np.save(path, np.load(path)[:5])
-    assert [item[:2] for item in write_shard(task).left_out] == [("E000", "unreadable")]
+    assert [item[:2] for item in write_shards(task).left_out.examples] == [("E000", "unreadable")]
 
 
 def test_a_full_disk_leaves_no_half_of_a_shard(task: ShardTask) -> None:
@@ -162,19 +170,10 @@ def test_a_full_disk_leaves_no_half_of_a_shard(task: ShardTask) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_shard(task)
+            write_shards(task)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list((task.folder / "train").iterdir()) == []
-
-
-def test_tallies_add_up_to_the_tally_of_all() -> None:
-    codes = np.random.default_rng(0).integers(0, 256, (6, 9, 9)).astype(np.uint8)
-    parts = CodeTally()
-    for frame in codes:
-        parts.add(tally_of(frame, ENCODINGS["vil255"]))
-    assert parts == tally_of(codes, ENCODINGS["vil255"])
-    assert parts.missing == np.sum(codes == 255) and parts.wet == np.sum((codes >= 16) & (codes < 255))
+    assert list(task.folder.iterdir()) == []
 
 
 def test_samples_are_numbered_through_the_shards(shards: Shards) -> None:

@@ -49,6 +49,12 @@ def small() -> Grid:
     return KNMI.crop(100, 200, 20, 30)
 
 
+@pytest.fixture(scope="module")
+def in_degrees() -> Grid:
+    """A piece of the United States' composite, 0.01 degrees."""
+    return Grid((20, 30), "+proj=longlat +R=6371200", (0.01, 0.01), -98.0, 36.5)
+
+
 @pytest.fixture
 def written(tmp_path: Path, small: Grid) -> Path:
     write(tmp_path / "forecast.nc", a_forecast(small.shape), small)
@@ -117,6 +123,41 @@ def test_axes_are_pixel_centres_in_metres_north_first(written: Path, small: Grid
         assert data["lat"][0, 0] > data["lat"][-1, 0]
         assert data["x"].standard_name == "projection_x_coordinate"
         assert data["x"].units == "m"
+
+
+def test_a_grid_in_degrees_has_latitudes_and_longitudes_for_axes(tmp_path: Path, in_degrees: Grid) -> None:
+    write(tmp_path / "f.nc", a_forecast(in_degrees.shape), in_degrees)
+    with xarray.open_dataset(tmp_path / "f.nc", decode_coords="all") as data:
+        rain = data["rainfall_rate"]
+        assert rain.dims == ("time", "lat", "lon") and {"x", "y"}.isdisjoint(data.variables)
+        np.testing.assert_array_equal(data["lat"], in_degrees.y)
+        np.testing.assert_array_equal(data["lon"], in_degrees.x)
+        assert (float(data["lat"][0]), float(data["lon"][0])) == pytest.approx((36.495, -97.995), abs=1e-9)
+        for name, units, axis in (("latitude", "degrees_north", "Y"), ("longitude", "degrees_east", "X")):
+            attributes = data[name[:3]].attrs
+            assert (attributes["standard_name"], attributes["units"], attributes["axis"]) == (name, units, axis)
+        np.testing.assert_array_equal(rain.values, a_forecast(in_degrees.shape))
+        one = rain.sel(lat=36.4701, lon=-97.9601, method="nearest")  # the third row, the fourth column
+        np.testing.assert_array_equal(one.values, a_forecast(in_degrees.shape)[:, 2, 3])
+        assert data["crs"].attrs["grid_mapping_name"] == "latitude_longitude"
+        assert data["crs"].attrs["earth_radius"] == 6371200.0
+
+
+@pytest.mark.parametrize("proj", [KNMI_PROJ, SEVIR_PROJ, "+proj=longlat +R=6371200", "+proj=longlat +datum=WGS84"])
+def test_pyproj_reads_the_grid_mapping_as_the_same_projection(tmp_path: Path, proj: str) -> None:
+    grid = Grid((4, 5), proj, (1.0, 1.0), 0.0, 50.0)
+    write(tmp_path / "f.nc", a_forecast(grid.shape), grid)
+    with xarray.open_dataset(tmp_path / "f.nc", decode_coords="all") as data:
+        assert pyproj.CRS.from_cf(data["crs"].attrs).equals(pyproj.CRS(proj))
+
+
+def test_a_field_larger_than_a_chunk_is_written_in_pieces(tmp_path: Path) -> None:
+    grid = Grid((1030, 1100), "+proj=longlat +R=6371200", (0.01, 0.01), -98.0, 46.5)
+    values = np.arange(1030 * 1100, dtype=np.float32).reshape(1, *grid.shape)
+    write(tmp_path / "f.nc", values, grid, lead_s=[120])
+    with netCDF4.Dataset(tmp_path / "f.nc") as data:
+        assert data["rainfall_rate"].chunking() == [1, 1024, 1024]
+        np.testing.assert_array_equal(data["rainfall_rate"][:], values)
 
 
 def test_the_corners_of_the_knmi_composite_lie_where_its_files_say(tmp_path: Path) -> None:

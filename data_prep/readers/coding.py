@@ -1,0 +1,117 @@
+"""What the numbers of a raster mean: a unit in words, gain and offset, codes for no data and for no echo."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.encoding import Unit
+from data_prep.frames import Grid, Lookup, RadarFrame
+
+DRY: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}  # dbz8's "no echo" is -32 dBZ
+_LEAST: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -100.0, "kg/m2": 0.0}  # below: undeclared codes such as -9999
+
+# Words in lower case without blanks, ^, *, (); water of 1 mm is 1 kg/m2. How much of the unit one of the word is. No m/s and
+# no m: a radar has velocities and heights in those.
+_RATES_MM_H = {
+    **dict.fromkeys(("mm/h", "mm/hr", "mm/hour", "mmh-1", "mmhr-1", "kgm-2h-1", "kg/m2/h"), 1.0),
+    **dict.fromkeys(("mm/s", "mms-1", "kgm-2s-1", "kg/m2/s", "kg/m2s"), 3600.0),
+    **dict.fromkeys(("mm/day", "mm/d", "mmday-1", "mmd-1"), 1.0 / 24.0),
+}
+_SUMS_MM = {"mm": 1.0, "in": 25.4, "inch": 25.4}
+_OTHERS: dict[str, Unit] = {"dbz": "dBZ", "kg/m2": "kg/m2", "kgm-2": "kg/m2"}
+UNIT_WORDS = "mm/h, mm/day, kg m-2 s-1, dBZ, kg/m2 (VIL), or mm (a sum, with its interval)"
+_LONGEST = 40
+_SUM_OVER = re.compile(r"mm/(\d+)min")
+_TIMES = re.compile(r"(\d*\.\d+|\d+\.?)(.+)")
+
+
+class Meaning(NamedTuple):
+    """A unit in words: one of it is `factor` of `unit`. is_sum: over an interval, `factor` then turns it into a rate."""
+
+    unit: Unit
+    factor: float
+    is_sum: bool = False
+
+
+def meaning_of(words: str, interval_s: float | None = None) -> Meaning | None:
+    """What a unit in words is, such as "mm h-1", "0.1 mm/h", "dBZ", or "mm" (a sum over interval_s); None if not known.
+
+    A sum whose interval is not known has the factor NaN.
+    """
+    word = re.sub(r"[\s^*()\[\]·]", "", words.lower().replace("**", ""))
+    if len(word) > _LONGEST:
+        return None
+    if times := _TIMES.fullmatch(word):
+        found = meaning_of(times[2], interval_s)
+        return found._replace(factor=found.factor * float(times[1])) if found else None
+    if word in _RATES_MM_H:
+        return Meaning("mm/h", _RATES_MM_H[word])
+    if word in _SUMS_MM:
+        return Meaning("mm/h", _SUMS_MM[word] * 3600.0 / interval_s if interval_s else np.nan, is_sum=True)
+    if over := _SUM_OVER.fullmatch(word):
+        return Meaning("mm/h", 60.0 / int(over[1])) if int(over[1]) else None
+    return Meaning(_OTHERS[word], 1.0) if word in _OTHERS else None
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Value in `unit` = gain * stored + offset; `missing` and `undetect` are stored numbers: no data, and dry."""
+
+    unit: Unit
+    gain: float = 1.0
+    offset: float = 0.0
+    missing: frozenset[float] = frozenset()
+    undetect: frozenset[float] = frozenset()
+
+    def values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """float32, same shape, in `unit`: NaN for no data, `DRY` for no echo.
+
+        What no rain rate or reflectivity can be (below 0 mm/h or -100 dBZ, infinite) is no data too; -inf dBZ is no echo.
+        """
+        kind = stored.dtype if stored.dtype.kind == "f" else np.dtype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = stored * kind.type(self.gain) + kind.type(self.offset)
+            dry = _any_of(stored, self.undetect)
+            if self.unit == "dBZ":
+                dry |= np.isneginf(values)
+            values[~(values >= _LEAST[self.unit]) | np.isposinf(values)] = np.nan
+            values[dry] = DRY[self.unit]
+            values[_any_of(stored, self.missing)] = np.nan
+            return np.asarray(values, np.float32)
+
+
+def _any_of(stored: NDArray[Any], numbers: frozenset[float]) -> NDArray[np.bool_]:
+    found = np.zeros(stored.shape, np.bool_)
+    for number in numbers:  # as the file's type holds it: -3.4e38 written as float32 is another float64
+        found |= stored == (stored.dtype.type(number) if stored.dtype.kind == "f" else number)
+    return found
+
+
+def coded_frame(
+    stored: NDArray[Any], coding: Coding, time: datetime, grid: Grid, unseen: NDArray[np.bool_] | None = None
+) -> RadarFrame:
+    """The frame of stored numbers (rows, columns), row 0 in the north; integers of up to 16 bits stay as they are.
+
+    unseen: where there is no data, whatever is stored.
+    """
+    if stored.dtype.kind in "iu" and stored.itemsize <= 2 and unseen is None:
+        codes = stored.view(f"u{stored.itemsize}")
+        return RadarFrame(codes, coding.unit, time, grid, _lookup(coding, stored.dtype.str))
+    field = coding.values(stored)
+    if unseen is not None:
+        field[unseen] = np.nan
+    return RadarFrame(field, coding.unit, time, grid)
+
+
+@lru_cache(maxsize=16)
+def _lookup(coding: Coding, dtype: str) -> Lookup:
+    kind = np.dtype(dtype)
+    codes = np.arange(1 << 8 * kind.itemsize).astype(f"u{kind.itemsize}").view(kind)
+    return Lookup(coding.values(codes))
