@@ -15,6 +15,8 @@ from data_prep.errors import UserError
 from data_prep.frames import Grid, unit_of
 
 _FALSE = ("false_easting", "false_northing")
+_EARTH = ("earth_radius", "semi_major_axis", "semi_minor_axis", "inverse_flattening", "longitude_of_prime_meridian")
+_NO_MAP = ("geopotential_datum_name", "geoid_name", "towgs84")  # of heights, and of changes of datum
 
 
 class ProjectionError(UserError):
@@ -137,8 +139,15 @@ def from_cf(attributes: Mapping[str, Any], unit_m: float = 1.0) -> str:
     pyproj = _pyproj()
     wkt = attributes.get("crs_wkt")
     try:
-        shifts = {name: attributes[name] * unit_m for name in attributes if name in _FALSE}
-        crs = pyproj.CRS.from_wkt(wkt) if wkt else pyproj.CRS.from_cf({**attributes, **shifts})
+        if wkt:
+            crs = pyproj.CRS.from_wkt(wkt).to_2d()
+        else:
+            given = {name: value for name, value in attributes.items() if name not in _NO_MAP}
+            given |= {name: given[name] * unit_m for name in _FALSE if name in given}
+            for name in _EARTH:  # pyproj would take another earth where one of these cannot be read
+                if name in given and not np.isfinite(float(given[name])):
+                    raise ValueError(f"{name} is {given[name]}")
+            crs = pyproj.CRS.from_cf(given)
         with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
             proj = str(crs.to_proj4()).removesuffix(" +type=crs")
     except (pyproj.exceptions.ProjError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:

@@ -50,10 +50,10 @@ class Placed:
 
 def axis_of(variable: Variable) -> Axis | None:
     """Which axis a coordinate describes: by its attribute axis, its standard name, its units, or its own name."""
-    units = variable.text("units").lower().replace(" ", "_")
-    if re.fullmatch(r"degrees?_?(north|south|n|s)", units):
+    units = variable.text("units").replace(" ", "_")
+    if re.fullmatch(r"[Dd]egrees?(_[Nn]orth|_?N)", units):
         return "Y"
-    if re.fullmatch(r"degrees?_?(east|west|e|w)", units):
+    if re.fullmatch(r"[Dd]egrees?(_[Ee]ast|_?E)", units):
         return "X"
     axis = variable.text("axis").upper()
     if axis in ("X", "Y", "T"):

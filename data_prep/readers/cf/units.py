@@ -73,7 +73,7 @@ def parsed(units: str) -> Quantity | None:
                 return None
             factor, power = known, int((token["power"] or "1").lstrip("^*"))
             inverse |= kept_inverse and bool(known.time)  # "mm/5min" is per 5 minutes, not a fifth of mm times a minute
-        if abs(power) > 9 or factor.scale == 0.0:
+        if abs(power) > 9 or not 1e-30 < factor.scale < 1e30:
             return None
         found = _times(found, factor, -power if inverse else power)
         inverse, kept_inverse = False, inverse and bool(token["number"])
