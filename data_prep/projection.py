@@ -136,13 +136,23 @@ def from_cf(attributes: Mapping[str, Any], unit_m: float = 1.0) -> str:
     unit_m: metres of the unit of the coordinates, in which CF has false easting and northing too (appendix F). Raises
     ProjectionError where the attributes name no projection in length or no longitude and latitude, or lack a number.
     """
+    given: list[tuple[str, str | tuple[Any, ...]]] = []
+    for name, value in sorted(attributes.items()):
+        if name not in _NO_MAP:
+            given.append((name, value if isinstance(value, str) else tuple(np.ravel(value).tolist())))
+    return _from_cf(tuple(given), unit_m)
+
+
+@lru_cache(maxsize=64)  # pyproj takes half a second for some
+def _from_cf(attributes: tuple[tuple[str, str | tuple[Any, ...]], ...], unit_m: float) -> str:
     pyproj = _pyproj()
-    wkt = attributes.get("crs_wkt")
+    given: dict[str, Any] = {
+        name: value[0] if isinstance(value, tuple) and len(value) == 1 else value for name, value in attributes
+    }
     try:
-        if wkt:
-            crs = pyproj.CRS.from_wkt(wkt).to_2d()
+        if given.get("crs_wkt"):
+            crs = pyproj.CRS.from_wkt(given["crs_wkt"]).to_2d()
         else:
-            given = {name: value for name, value in attributes.items() if name not in _NO_MAP}
             given |= {name: given[name] * unit_m for name in _FALSE if name in given}
             for name in _EARTH:  # pyproj would take another earth where one of these cannot be read
                 if name in given and not np.isfinite(float(given[name])):
