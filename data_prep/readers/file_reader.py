@@ -85,7 +85,7 @@ class FileReader(ABC):
     def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         """As `Reader.scan`. Left out are unreadable files and frames whose time occurs more than once (but for the first)."""
         self._require_modules()
-        paths = archive_files(sources, self.patterns)
+        paths = self.files(sources)
         left_out: list[LeftOut] = []
         found: list[tuple[Path, str, Entry]] = []
         for path, listed in zip(paths, each(self.listed, paths), strict=True):
@@ -104,6 +104,10 @@ class FileReader(ABC):
         entries = [entry for _, _, entry in found if entry.product == chosen]
         cadence_s = usual_step_s([recording.times[0] for recording in recordings])
         return Scan(chosen, cadence_s or entries[0].interval_s or self.cadence_s, recordings, left_out)
+
+    def files(self, sources: Sequence[str]) -> list[Path]:
+        """The paths that `sources` stand for, sorted. Raises UserError where there are none."""
+        return archive_files(sources, self.patterns)
 
     def listed(self, path: Path) -> _Listed:
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
