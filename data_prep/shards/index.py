@@ -23,6 +23,7 @@ from data_prep.frames import GridUnit
 from data_prep.shards.codecs import CODECS
 from data_prep.shards.samples import Packing
 from data_prep.shards.sources import Source, SourceOptions, open_source
+from data_prep.shards.statistics import Statistics
 from data_prep.shards.tally import CodeTally
 
 FORMAT_VERSION = 2
@@ -57,6 +58,7 @@ class Split(_Model):
     pixels: int = Field(description="of all frames of all samples")
     missing: int = Field(description="pixels without data")
     wet: int = Field(description="pixels from the encoding's wet code on")
+    statistics: Statistics = Field(description="what these counts say of the values")
 
     @property
     def tally(self) -> CodeTally:
