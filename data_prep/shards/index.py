@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import tarfile
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -125,6 +126,11 @@ class ShardsIndex(_Model):
     def packing(self) -> Packing:
         """How its sequences are stored."""
         return Packing(self.codec, (self.frames, *self.shape), self.codes.dtype, self.frames_per_chunk)
+
+    @property
+    def content(self) -> bytes:
+        """`index.json`."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
 @dataclasses.dataclass(frozen=True)
