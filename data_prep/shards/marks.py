@@ -93,8 +93,10 @@ class FolderMarks:
         """Takes in the marks of some samples."""
         self._splits.setdefault(split, _SplitMarks()).add(marks)
 
-    def _all(self) -> Marks:
-        return _together([marks_of([]), *(split.marks() for split in self._splits.values())])
+    def _of_all(self, *columns: str) -> list[NDArray[Any]]:
+        """Columns of all splits after each other."""
+        parts = [marks_of([]), *(split.marks() for split in self._splits.values())]
+        return [np.concatenate([getattr(part, column) for part in parts]) for column in columns]
 
     def times_s(self, split: str) -> tuple[int, int] | None:
         """The first and the last time of a split's samples; None where it has none."""
@@ -103,9 +105,9 @@ class FolderMarks:
 
     def repeated(self) -> Iterator[Pair]:
         """Samples whose keys are equal, next to each other."""
-        marks = self._all()
-        order = np.argsort(marks.keys, kind="stable")
-        keys, numbers = marks.keys[order], marks.numbers[order]
+        keys, numbers = self._of_all("keys", "numbers")
+        order = np.argsort(keys, kind="stable")
+        keys, numbers = keys[order], numbers[order]
         for place in np.flatnonzero(keys[1:] == keys[:-1]):
             yield int(numbers[place]), int(numbers[place + 1])
 
@@ -121,10 +123,10 @@ class FolderMarks:
         if not guard:
             return
         counts = [len(one.marks().numbers) for one in self._splits.values()]
-        marks = self._all()
-        order = np.argsort(marks.first_s, kind="stable")
-        split = np.repeat(np.arange(len(counts)), counts)[order]
-        numbers, first_s, last_s = marks.numbers[order], marks.first_s[order], marks.last_s[order]
+        numbers, first_s, last_s = self._of_all("numbers", "first_s", "last_s")
+        order = np.argsort(first_s, kind="stable")
+        split = np.repeat(np.arange(len(counts), dtype=np.uint16), counts)[order]
+        numbers, first_s, last_s = numbers[order], first_s[order], last_s[order]
         told = np.zeros(len(order), bool)
         for which in range(len(self._splits)):
             latest = _latest_before(np.where(split == which, last_s, np.iinfo(np.int64).min))
