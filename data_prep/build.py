@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from data_prep.building.account import show_gaps, show_left_out, show_plan, show_splits
-from data_prep.building.folder import BuildFolder, building, is_complete, locked
+from data_prep.building.folder import BuildFolder, building, clear_finished, is_complete, locked
 from data_prep.building.layout import Cutting
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.part import WHOLE, Part, local_ranks, part_of
@@ -228,6 +228,7 @@ def _is_done(plan: Plan, out: Path) -> bool:
         done = is_complete(out, plan.hash)
     else:
         done = not plan.tasks or plan.hash in (note.plan for note in open_shards(out).index.builds)
+        clear_finished(out)
     unreadable = open_shards(out).index.left_out.get(UNREADABLE, 0) if done else 0
     if unreadable and any(task.strict for task in plan.tasks):
         raise UserError(

@@ -41,8 +41,14 @@ def is_complete(out: Path, plan_hash: str) -> bool:
             f"{out} was built from other files or with other settings; give another --out, remove it, or give --append "
             "to add what is new"
         )
-    shutil.rmtree(out / BUILD_NAME, ignore_errors=True)  # left by a build killed between its last two steps
+    clear_finished(out)
     return True
+
+
+def clear_finished(out: Path) -> None:
+    """Removes what a build left that was killed between its last two steps: it stands in the index already."""
+    if _noted_plan(out / BUILD_NAME / _PLAN_NAME) in [note.plan for note in open_shards(out).index.builds]:
+        shutil.rmtree(out / BUILD_NAME, ignore_errors=True)
 
 
 class BuildFolder:
@@ -181,11 +187,15 @@ def _note_plan(folder: BuildFolder, plan_hash: str, made_folder: bool) -> None:
     with suppress(FileExistsError):
         if not noted.is_file():
             write_new(noted, json.dumps({"plan": plan_hash, "made_folder": made_folder}).encode())
-    try:
-        same = json.loads(noted.read_bytes())["plan"] == plan_hash
-    except (ValueError, KeyError, TypeError):
-        same = False
-    if not same:
+    if _noted_plan(noted) != plan_hash:
         raise UserError(
             f"{folder.out} was begun from other files or with other settings; give another --out, or remove it"
         )
+
+
+def _noted_plan(noted: Path) -> str | None:
+    try:
+        plan: str = json.loads(noted.read_bytes())["plan"]
+        return plan
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

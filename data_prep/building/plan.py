@@ -158,7 +158,7 @@ def make_plan(
             options.selection, options.samples_per_shard, strict,
         )
         for split, in_split in splits.items()
-        for number, part in enumerate(_deal(in_split, split, options, _sequences_per_task(options, layout, guess)))
+        for number, part in enumerate(_deal(in_split, split, options, _sequences_per_task(options, guess)))
     ]  # fmt: skip
     note = _note(settings, recordings, fresh, before, found, options, scan.cadence_s * parts)
     return Plan(
@@ -231,10 +231,12 @@ def _split(
     return assign(sequences, rule, options.guard)
 
 
-def _sequences_per_task(options: Options, layout: Layout, guess: Estimate | None) -> int:
+def _sequences_per_task(options: Options, guess: Estimate | None) -> int:
     """So many that they give about a shard's worth of samples, from one to as many as a shard has samples."""
-    samples = (guess.kept_per_sequence if guess else 0.0) or len(layout.cuts) / options.samples_per_shard
-    return min(max(math.ceil(options.samples_per_shard / max(samples, 1e-9)), 1), options.samples_per_shard)
+    most = options.samples_per_shard
+    if guess is None or guess.kept_per_sequence <= 1.0:
+        return most
+    return math.ceil(most / guess.kept_per_sequence)
 
 
 def _deal(sequences: list[Sequence], split: str, options: Options, per_task: int) -> Iterator[tuple[Sequence, ...]]:

@@ -76,31 +76,39 @@ def film_strip(
     chosen = [evenly(len(row.times), columns) for row in rows]
     shown = [[row.times[frame] for frame in frames] for row, frames in zip(rows, chosen, strict=True)]
     page = Page(
-        size=field_size(rows[0].values.shape[1:], grid),
+        size=field_size(rows[0].values.shape[1:], rows[0].grid or grid),
         columns=max(map(len, shown)) + bool(around),
         headed=tuple(i == 0 or times != shown[i - 1] for i, times in enumerate(shown)),
         title=title,
     )
-    in_km = len({row.grid or grid for row in rows}) > 1
+    several_places = len({row.grid or grid for row in rows}) > 1
     figure = canvas.blank(page.width_in, page.height_in)
     canvas.write_title(figure, page, period_label([time for times in shown for time in times], lead_from))
     canvas.draw_colour_bar(figure, page, colour_scale(unit))
     for i, row in enumerate(rows):
-        place, shape = row.grid or grid, row.values.shape[1:]
-        extent = extent_of(shape, place, in_km=in_km)
         _write_row_label(figure, page, i, row.label)
-        for j, frame in enumerate(chosen[i]):
-            axes = figure.add_axes(page.panel(i, j))
-            draw_field(axes, row.values[frame], colour_scale(unit), extent)
-            draw_map(axes, place, labels=j == 0 and extent.unit == "km")
-            lowest = i + 1 == len(rows) or j >= len(chosen[i + 1])
-            mark_axes(axes, extent, left=j == 0, bottom=lowest)
-            if page.headed[i]:
+        place = row.grid or grid
+        below = len(chosen[i + 1]) if i + 1 < len(rows) else 0
+        panels = [figure.add_axes(page.panel(i, j)) for j in range(len(chosen[i]))]
+        _draw_row(panels, row, chosen[i], place, unit, below=below, in_km=several_places)
+        if page.headed[i]:
+            for axes, frame in zip(panels, chosen[i], strict=True):
                 _write_time(axes, row.times[frame], lead_from)
         if around and place is not None:
-            axes = figure.add_axes(page.panel(i, page.columns - 1))
-            draw_where(axes, place, around, page.size[0] / page.size[1])
+            last = figure.add_axes(page.panel(i, page.columns - 1))
+            draw_where(last, place, around, page.size[0] / page.size[1])
     write_atomically(path, canvas.png(figure))
+
+
+def _draw_row(
+    panels: list[Axes], row: Strip, frames: list[int], place: Grid | None, unit: Unit, *, below: int, in_km: bool
+) -> None:
+    """The fields of a row of panels, `below` of which have another panel under them."""
+    extent = extent_of(row.values.shape[1:], place, in_km=in_km)
+    for j, (axes, frame) in enumerate(zip(panels, frames, strict=True)):
+        draw_field(axes, row.values[frame], colour_scale(unit), extent)
+        draw_map(axes, place, labels=j == 0 and extent.unit == "km")
+        mark_axes(axes, extent, left=j == 0, bottom=j >= below)
 
 
 def forecast_picture(path: Path, past: Strip, forecast: Strip, *, unit: Unit, grid: Grid | None, title: str) -> None:

@@ -118,6 +118,10 @@ READERS = {
     "fmi": "data_prep.readers.fmi",
     "geotiff": "data_prep.readers.geotiff",
     "mrms": "data_prep.readers.mrms",
+    "radolan": "data_prep.readers.radolan",
+    "meteonet": "data_prep.readers.meteonet",
+    "npy": "data_prep.readers.npy",
+    "odim": "data_prep.readers.odim",
 }
 
 

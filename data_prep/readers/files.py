@@ -11,8 +11,9 @@ import gzip
 import io
 import os
 import tarfile
+import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import cached_property, lru_cache
@@ -104,6 +105,13 @@ class RadarFile:
         with open(self._source, "rb") as file:
             return None if _compression(file.read(3)) else self._source
 
+    @property
+    def identity(self) -> Hashable:
+        """Equal for the same unchanged file on a disk, by which readers know it again; a file object is equal to itself."""
+        if not isinstance(self._source, Path):
+            return weakref.ref(self)
+        return (self._source, self._member, *_identity(self._source))
+
     def beside(self, name: str) -> RadarFile | None:
         """The file of that name in the same folder, if there is one."""
         if self._folder is None or "/" in name or not (self._folder / name).is_file():
@@ -140,19 +148,9 @@ class RadarFile:
     @cached_property
     def content(self) -> bytes:
         """All bytes, decompressed. Raises RadarFileError past `MOST_BYTES` or where they are damaged."""
-        if isinstance(self._source, Path) and self._member:
-            return self._all(io.BytesIO(tar_member(self._source, self._member)))
         if isinstance(self._source, Path):
-            with open(self._source, "rb") as file:
-                return self._all(file)
-        return self._all(self._source)
-
-    def _all(self, file: BinaryIO) -> bytes:
-        try:
-            with _decompressing(file) as plain:
-                return _at_most(plain, MOST_BYTES, self.name)
-        except (OSError, EOFError, ValueError) as error:
-            raise RadarFileError(self.name, f"cannot be unpacked ({error})") from error
+            return _content(self._source, self._member, *_identity(self._source))
+        return _all(self._source, self.name)
 
     def check_pixels(self, rows: int, columns: int) -> tuple[int, int]:
         """The same numbers, where they can be a frame's. Raises RadarFileError, before anything is allocated for them."""
@@ -193,6 +191,22 @@ def _at_most(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File, most: int, name: str
             raise RadarFileError(name, f"holds more than {most} bytes once it is unpacked; unpack it, or it is damaged")
         parts.append(part)
     return b"".join(parts)
+
+
+def _all(file: BinaryIO, name: str) -> bytes:
+    try:
+        with _decompressing(file) as plain:
+            return _at_most(plain, MOST_BYTES, name)
+    except (OSError, EOFError, ValueError) as error:
+        raise RadarFileError(name, f"cannot be unpacked ({error})") from error
+
+
+@lru_cache(maxsize=1)  # of a compressed file with many frames each is read for itself
+def _content(path: Path, member: str, size: int, changed_ns: int) -> bytes:
+    if member:
+        return _all(io.BytesIO(tar_member(path, member)), f"{path}/{member}")
+    with open(path, "rb") as file:
+        return _all(file, str(path))
 
 
 def tar_members(path: Path) -> list[str]:

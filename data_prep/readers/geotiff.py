@@ -22,8 +22,8 @@ from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.coding import UNIT_WORDS, Coding, coded_frame, meaning_of
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
+from data_prep.readers.geotiff_side_car import SideCar, side_car
 from data_prep.readers.raster import data_bands, grid_of, open_geotiff, read_band, unseen
-from data_prep.readers.sidecar import SideCar, side_car
 from data_prep.readers.stamps import time_by, times_in
 
 FOLDER_WIDE = "geotiff.json"

@@ -22,6 +22,7 @@ from data_prep.readers.files import RadarFile
 
 MOST_FIELDS = 4096  # of one file
 _LENGTHS_S = {0: 60, 1: 3600, 2: 86400, 10: 3 * 3600, 11: 6 * 3600, 12: 12 * 3600, 13: 1}  # code table 4.4
+_LARGEST = 1e30  # value that a field may have: float32 holds it
 _KEPT = (1, 3, 4, 5)  # sections that say what section 7 means
 
 
@@ -181,7 +182,13 @@ class Packing:
     bits: int
 
     def values(self, codes: NDArray[Any]) -> NDArray[np.float64]:
-        """Of each code, float64 (regulation 92.9.4)."""
+        """Of each code, float64 (regulation 92.9.4).
+
+        All values of a constant field (bits 0) are the reference itself, which its writers do not scale: so read NCEP's
+        g2c and ECMWF's ecCodes.
+        """
+        if self.bits == 0:
+            return np.full(np.shape(codes), self.reference)
         return np.asarray((self.reference + codes * 2.0**self.binary) / 10.0**self.decimal, np.float64)
 
 
@@ -194,6 +201,7 @@ def packing(field: Field) -> Packing:
     section.unsigned(21, 21)
     [reference] = struct.unpack(">f", section.octets[11:15])
     binary, decimal, bits = section.signed(16, 17), section.signed(18, 19), section.unsigned(20, 20)
-    if not (math.isfinite(reference) and abs(binary) <= 127 and abs(decimal) <= 127 and bits <= 32):
+    within = math.isfinite(reference) and abs(binary) <= 127 and abs(decimal) <= 127 and bits <= 32
+    if not within or (abs(reference) + 2.0 ** (bits + binary)) / 10.0**decimal > _LARGEST:
         raise RadarFileError(name, f"its packing is {reference} + code * 2^{binary}, / 10^{decimal}, of {bits} bits")
     return Packing(template, section.unsigned(6, 9), reference, binary, decimal, bits)

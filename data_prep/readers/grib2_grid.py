@@ -38,7 +38,7 @@ def grid_of(field: Field) -> tuple[Grid, int]:
     basic, parts = section.unsigned(39, 42), section.unsigned(43, 46)
     per_degree = 1e6 if basic in (0, _MISSING) or parts in (0, _MISSING) else parts / basic
     first_lat, last_lat = section.signed(47, 50), section.signed(56, 59)
-    first_lon, last_lon = section.unsigned(51, 54), section.unsigned(60, 63)
+    first_lon, last_lon = section.signed(51, 54), section.signed(60, 63)
     goes_west, goes_north = bool(scan & 0x80), bool(scan & 0x40)
     top, bottom = (last_lat, first_lat) if goes_north else (first_lat, last_lat)
     left, right = (last_lon, first_lon) if goes_west else (first_lon, last_lon)
@@ -47,11 +47,17 @@ def grid_of(field: Field) -> tuple[Grid, int]:
     height = _step(section, (68, 71), 0x10, top - bottom, rows, "latitudes")
     west = (left - width / 2) / per_degree
     west -= 360.0 if west >= 180.0 else 0.0
-    north = (top + height / 2) / per_degree
-    if not (west >= -180.001 and north <= 90.001 and bottom - height / 2 >= -90.001 * per_degree):
-        raise RadarFileError(name, f"its grid begins at latitude {north}, longitude {west}, which is not on the earth")
-    proj = f"+proj=longlat {_earth(section)}"
-    return Grid((rows, columns), proj, (height / per_degree, width / per_degree), west, north), scan
+    pixel = height / per_degree, width / per_degree
+    grid = Grid((rows, columns), f"+proj=longlat {_earth(section)}", pixel, west, (top + height / 2) / per_degree)
+    if not _on_earth(grid):
+        raise RadarFileError(name, f"its grid begins at {grid.north} N {grid.west} E and does not lie on the earth")
+    return grid, scan
+
+
+def _on_earth(grid: Grid) -> bool:
+    (rows, columns), (height, width) = grid.shape, grid.pixel
+    within = grid.north <= 90.001 and grid.north - rows * height >= -90.001  # a pole may be an edge
+    return within and -180.001 <= grid.west < 180.0 and columns * width <= 360.001
 
 
 def _step(section: Section, octets: tuple[int, int], flag: int, span: int, count: int, what: str) -> float:

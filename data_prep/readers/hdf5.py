@@ -1,4 +1,7 @@
-"""The readers' door to h5py: files opened and read within bounds, each failure named with its file."""
+"""The readers' door to h5py: files opened and read within bounds, each failure named with its file.
+
+Only hard links are followed and only numbers and strings read; `hdf5_chunks` reads the pictures.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
 MOST_VALUES = 1024  # of one attribute
+MOST_LINKS = 4096  # in one group that is listed
+_MOST_ATTRIBUTE = 1 << 20  # bytes
 # What h5py raises on damaged files, depending on the bytes damaged.
 _FAILURES = (
     OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, MemoryError,
@@ -54,47 +59,79 @@ def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
         ) from error
 
 
-def member(file: Any, name: str) -> Any:
-    """The group or dataset `name`. Raises RadarFileError where it is absent or lies in another file."""
-    if name not in file:
-        raise RadarFileError(file.filename, f"has no {name!r}, which this format keeps there")
-    found = file[name]
-    if found.file.filename != file.filename:
-        raise RadarFileError(file.filename, f"{name!r} is a link to another file, which is not followed")
+def find(file: Any, name: str) -> Any | None:
+    """The group or dataset `name`, None where it is absent. Raises RadarFileError where a link leads elsewhere."""
+    found = file
+    for part in name.split("/"):
+        if not hasattr(found, "keys") or not found.id.links.exists(part.encode()):
+            return None
+        # asked of the link itself: h5py's own `in` and [] would open the other file
+        if found.id.links.get_info(part.encode()).type != require_h5py().h5l.TYPE_HARD:
+            raise RadarFileError(file.filename, f"{name!r} is a link to another file or place, which is not followed")
+        found = found[part]
     return found
+
+
+def member(file: Any, name: str) -> Any:
+    """As `find`. Raises RadarFileError also where it is absent."""
+    found = find(file, name)
+    if found is None:
+        raise RadarFileError(file.filename, f"has no {name!r}, which this format keeps there")
+    return found
+
+
+def names(group: Any) -> list[str]:
+    """What lies in a group. Raises RadarFileError where that is more than MOST_LINKS."""
+    if len(group) > MOST_LINKS:
+        raise RadarFileError(group.file.filename, f"{group.name} holds {len(group)} entries, at most {MOST_LINKS}")
+    return list(group)
 
 
 def dataset(file: Any, name: str, shape: tuple[int | None, ...], dtype: DTypeLike | None) -> Any:
     """The dataset `name`, nothing of it read yet, after what it declares was found as expected and within bounds.
 
-    shape: None for a length that may be any and is read one by one. dtype: None for text of any length.
-    Raises RadarFileError, so that a forged shape cannot make a read allocate.
+    shape: None for a length that may be any and is read one by one. dtype: np.number for integers and floats of any
+    size, None for text of any length. Raises RadarFileError, so that a forged shape cannot make a read allocate.
     """
     found = member(file, name)
     path = file.filename
     if not hasattr(found, "chunks"):
         raise RadarFileError(path, f"{name!r} is not a dataset")
+    if found.is_virtual or found.external:  # first: a virtual dataset's shape may depend on other files
+        raise RadarFileError(path, f"{name!r} keeps its values in other files, which are not followed")
     fits = len(found.shape) == len(shape) and all(want in (None, n) for want, n in zip(shape, found.shape, strict=True))
     if not fits:
         expected = tuple("any" if want is None else want for want in shape)
         raise RadarFileError(path, f"{name!r} has shape {found.shape}, expected ({', '.join(map(str, expected))})")
-    if found.dtype.kind not in "SO" if dtype is None else found.dtype.newbyteorder("=") != np.dtype(dtype):
-        raise RadarFileError(path, f"{name!r} has type {found.dtype}, expected {dtype or 'text'}")
-    if found.is_virtual or found.external:
-        raise RadarFileError(path, f"{name!r} keeps its values in other files, which are not followed")
+    if not _is_text(found.dtype) if dtype is None else not _is_number(found.dtype, dtype):
+        label = "text" if dtype is None else getattr(dtype, "__name__", dtype)
+        raise RadarFileError(path, f"{name!r} has type {found.dtype}, expected {label}")
     one_read = math.prod(n for n in shape if n is not None) * found.dtype.itemsize
     if max(one_read, math.prod(found.chunks or ()) * found.dtype.itemsize) > MOST_BYTES:
         raise RadarFileError(path, f"{name!r} declares more than {MOST_BYTES} bytes for one read or chunk")
     return found
 
 
+def _is_text(dtype: np.dtype[Any]) -> bool:
+    return require_h5py().check_string_dtype(dtype) is not None
+
+
+def _is_number(dtype: np.dtype[Any], wanted: DTypeLike) -> bool:
+    return dtype.kind in "iuf" and bool(np.issubdtype(dtype, wanted))
+
+
 def _values(node: Any, name: str) -> list[Any]:
     path, where = node.file.filename, f"attribute {name!r} of {node.name}"
-    if name not in node.attrs:
+    attributes = node.attrs
+    if name not in attributes:
         raise RadarFileError(path, f"has no {where}")
-    if math.prod(node.attrs.get_id(name).shape or ()) > MOST_VALUES:  # None where it is empty
-        raise RadarFileError(path, f"{where} holds more than {MOST_VALUES} values")
-    return list(np.ravel(node.attrs[name]).tolist())
+    attribute = attributes.get_id(name)
+    count, dtype = math.prod(attribute.shape or ()), attribute.dtype  # the shape is None where it is empty
+    if count > MOST_VALUES or count * dtype.itemsize > _MOST_ATTRIBUTE:
+        raise RadarFileError(path, f"{where} holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
+    if dtype.kind not in "iufb" and not _is_text(dtype):  # compounds, references, lists of any length
+        raise RadarFileError(path, f"{where} is neither numbers nor text")
+    return list(np.ravel(attributes[name]).tolist())
 
 
 def text(node: Any, name: str) -> str:
@@ -110,9 +147,10 @@ def as_text(value: str | bytes) -> str:
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else value).strip("\0 ")
 
 
-def numbers(node: Any, name: str, count: int) -> list[float]:
-    """A group's or dataset's attribute of `count` finite numbers. Raises RadarFileError where it is not."""
-    values = _values(node, name)
-    if len(values) != count or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-        raise RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} is not {count} finite numbers")
+def numbers(node: Any, name: str, count: int, finite: bool = True) -> list[float]:
+    """A group's or dataset's attribute of `count` numbers, by default finite. Raises RadarFileError where it is not."""
+    values = [value for value in _values(node, name) if isinstance(value, int | float)]
+    if len(values) != count or (finite and not all(math.isfinite(value) for value in values)):
+        what = f"{count} {'finite ' if finite else ''}numbers"
+        raise RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} is not {what}")
     return [float(value) for value in values]

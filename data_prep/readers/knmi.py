@@ -2,7 +2,10 @@
 
 `image1/image_data` (rows, columns) uint16 or uint8, row 0 in the north; mm over the interval, or dBZ, by the formula in
 `image1/calibration`; its own codes for missing and for out of the radars' range, both no data here. The interval is in
-`overview`, the grid in `geographic`, both in kilometres (KNMI HDF5 Data Format Specification 3.5).
+`overview`, the grid in `geographic`, in kilometres (KNMI HDF5 Data Format Specification 3.5, KNMI IR-2003-05).
+
+In reflectivity (RAD_NL25_PCP, 8 bits) `calibration_missing_data` is 0, but code 0 means that no echo was measured, which
+is dry, and 255 that nothing was observed (KNMI, description of data product 1, knmidata.nl).
 """
 
 from __future__ import annotations
@@ -15,18 +18,24 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
-from data_prep.readers import Product, Reader
+from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, text
+from data_prep.readers.hdf5_chunks import read
+from data_prep.readers.scaling import NO_ECHO_DBZ
 
 # by image_geo_parameter: a sum becomes a rate by its interval
 PRODUCTS = {
-    "ACCUMULATED_PRECIPITATION_[MM]": Product("rain", "mm/h"),
+    "ACCUMULATED_PRECIPITATION_[MM]": Product("rain", "mm/h"),  # RAP, of the two Dutch radars
+    "ACCUMULATION_[MM]": Product("rain", "mm/h"),
+    "PRECIP_[MM]": Product("rain", "mm/h"),  # RAC: with rain gauges (RTCOR, RFCOR)
     "REFLECTIVITY_[DBZ]": Product("reflectivity", "dBZ"),
 }
+_NO_ECHO, _NO_DATA = 0, 255  # codes of reflectivity in 8 bits
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _FORMULA = re.compile(rf"GEO\s*=\s*({_NUMBER})\s*\*\s*PV\s*(?:\+?\s*({_NUMBER}))?")
@@ -37,7 +46,8 @@ _TIME = re.compile(r"(\d{1,2})-([A-Z]{3})-(\d{4});(\d{2}):(\d{2}):(\d{2})(?:\.\d
 class Header:
     """What a file says about its picture: the interval (UTC), the grid, and the meaning of its codes.
 
-    gain, offset: value in the product's unit = gain * code + offset. missing: codes without data.
+    gain, offset: value in the product's unit = gain * code + offset. missing: codes without data. valid: for which time
+    the picture is, where the file says so.
     """
 
     product: Product
@@ -48,6 +58,7 @@ class Header:
     offset: float
     missing: frozenset[int]
     dtype: np.dtype[Any]
+    valid: datetime | None
 
     @property
     def interval_s(self) -> int:
@@ -62,18 +73,20 @@ class KnmiReader(FileReader):
     patterns = ("*.h5", "*.hdf", "*.hdf5")
     modules = (("h5py", "hdf5"),)
 
-    def contents(self, file: RadarFile) -> list[Entry]:
-        """The file's one frame."""
+    def contents(self, file: RadarFile) -> list[Entry | LeftOut]:
+        """The file's one frame; a forecast is left out."""
         with open_hdf5(file) as opened:
             header = _header(opened)
+        if header.valid not in (None, header.end):
+            return [LeftOut(file.name, "a forecast, not an observation", f"valid at {header.valid:%Y-%m-%d %H:%M} UTC")]
         return [Entry(header.end, header.product, interval_s=header.interval_s)]
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
         with open_hdf5(file) as opened:
             header = _header(opened)
-            stored = dataset(opened, "image1/image_data", header.grid.shape, header.dtype)[()]
-        lookup = _lookup(header.gain, header.offset, header.missing, header.dtype.itemsize)
+            stored = read(dataset(opened, "image1/image_data", header.grid.shape, header.dtype))
+        lookup = _lookup(header.gain, header.offset, header.missing, header.product.unit, header.dtype.itemsize)
         return RadarFrame(stored, header.product.unit, header.end, header.grid, lookup)
 
 
@@ -94,11 +107,14 @@ def _header(file: Any) -> Header:
     names = ("calibration_missing_data", "calibration_out_of_image")
     missing = frozenset(int(numbers(calibration, name, 1)[0]) for name in names)
     dtype = np.dtype(np.uint8 if getattr(member(file, "image1/image_data"), "dtype", None) == np.uint8 else np.uint16)
-    return Header(product, start, end, _grid(file), gain, offset, missing, dtype)
+    if product.unit == "dBZ" and dtype == np.uint8:
+        missing = missing - {_NO_ECHO} | {_NO_DATA}
+    valid = _time(image, "image_datetime_valid") if "image_datetime_valid" in image.attrs else None
+    return Header(product, start, end, _grid(file), gain, offset, missing, dtype, valid)
 
 
-def _time(overview: Any, name: str) -> datetime:
-    stamp = text(overview, name)
+def _time(group: Any, name: str) -> datetime:
+    stamp = text(group, name)
     match = _TIME.fullmatch(stamp.upper())  # by hand: strptime's %b follows the user's language
     try:
         if not match:
@@ -107,7 +123,7 @@ def _time(overview: Any, name: str) -> datetime:
         year, hour, minute, second = (int(part) for part in rest)
         return datetime(year, _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
     except ValueError:
-        path = overview.file.filename
+        path = group.file.filename
         raise RadarFileError(path, f"{name} is {stamp!r}, expected the form 26-AUG-2010;07:30:00.000") from None
 
 
@@ -132,9 +148,10 @@ def _grid(file: Any) -> Grid:
         raise RadarFileError(file.filename, f"its grid has {what}")
     if text(place, "geo_dim_pixel") != "KM,KM":
         raise RadarFileError(file.filename, f"its pixel size is in {text(place, 'geo_dim_pixel')}, expected KM,KM")
+    proj = text(member(file, "geographic/map_projection"), "projection_proj4_params")
     return Grid(
         shape=(int(rows), int(columns)),
-        proj=metric_proj(text(member(file, "geographic/map_projection"), "projection_proj4_params")),
+        proj=metric_proj(proj.replace("+units=km", "+units=m")),
         pixel=(-height_km * 1000.0, width_km * 1000.0),
         west=column_offset * width_km * 1000.0,
         north=row_offset * height_km * 1000.0,
@@ -142,9 +159,12 @@ def _grid(file: Any) -> Grid:
 
 
 @lru_cache(maxsize=4)
-def _lookup(gain: float, offset: float, missing: frozenset[int], code_bytes: int) -> Lookup:
+def _lookup(gain: float, offset: float, missing: frozenset[int], unit: Unit, code_bytes: int) -> Lookup:
     codes = np.arange(1 << 8 * code_bytes)
-    return Lookup(np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset))
+    values = np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset)
+    if unit == "dBZ" and code_bytes == 1:
+        values[_NO_ECHO] = NO_ECHO_DBZ
+    return Lookup(values)
 
 
 READER: Reader = KnmiReader()

@@ -46,7 +46,7 @@ class MrmsReader(FileReader):
             if product is None:
                 yield LeftOut(file.name, _useless(discipline, category, number))
                 continue
-            packing(field)  # what frame cannot read is said here
+            grid_of(field), packing(field)  # what `frame` cannot read is said here
             time, covered_s = _interval(field, product)
             yield Entry(time, product, item, covered_s)
 

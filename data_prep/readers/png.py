@@ -34,17 +34,18 @@ class PngError(ValueError):
 
 
 def samples(png: bytes, count: int, bits: int) -> NDArray[Any]:
-    """The pixels of a PNG in their order, (count,), unsigned integers of at least `bits`.
+    """The pixels of a PNG in their order, (count,), unsigned integers of `bits`.
 
-    bits: of a pixel; 24 and 32 are the channels of a colour, the first the highest. Raises PngError before anything is
-    allocated where the PNG declares another number of pixels or depth.
+    bits: of a pixel, or that number rounded up to whole bytes; more than 16 are the channels of a colour, the first the
+    highest. Raises PngError, before anything is allocated, where the PNG declares another number of pixels or depth.
     """
     from PIL import PngImagePlugin
 
     header, body = _header_and_body(png)
-    width, height, depth, colour = struct.unpack_from(">IIBB", header)
-    if width * height != count or _DEPTHS.get((depth, colour)) != bits:
-        what = f"{width} x {height} pixels of bit depth {depth} and colour type {colour}"
+    width, height, bit_depth, colour = struct.unpack_from(">IIBB", header)
+    depth = _DEPTHS.get((bit_depth, colour))
+    if width * height != count or depth not in (bits, -(-bits // 8) * 8):
+        what = f"{width} x {height} pixels of bit depth {bit_depth} and colour type {colour}"
         raise PngError(f"its PNG has {what}, expected {count} pixels of {bits} bits")
     try:
         image = PngImagePlugin.PngImageFile(
@@ -53,24 +54,20 @@ def samples(png: bytes, count: int, bits: int) -> NDArray[Any]:
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PngError(f"its PNG cannot be decoded ({error})") from error
-    dtype = {8: np.uint8, 16: np.uint16}[max(bits, 8)] if bits <= 16 else np.dtype((np.uint8, bits // 8))
-    pixels = np.empty((height, width), dtype)
+    pixels: NDArray[Any] = np.empty((height, width), np.min_scalar_type((1 << depth) - 1))
     for row in range(0, height, _STRIP_ROWS):
-        strip = image.crop((0, row, width, min(row + _STRIP_ROWS, height)))
-        pixels[row : row + _STRIP_ROWS] = np.asarray(strip)
-    if bits in _SPREAD:
-        pixels //= _SPREAD[bits]
-    return _joined(pixels).reshape(-1)
+        strip = np.asarray(image.crop((0, row, width, min(row + _STRIP_ROWS, height))))
+        pixels[row : row + _STRIP_ROWS] = strip if strip.ndim == 2 else _joined(strip)
+    if depth in _SPREAD:
+        pixels //= _SPREAD[depth]
+    return pixels.reshape(-1)
 
 
-def _joined(pixels: NDArray[Any]) -> NDArray[Any]:
+def _joined(strip: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """(rows, columns) of (rows, columns, channels), the first channel the highest byte."""
-    if pixels.ndim == 2:
-        return pixels
-    joined = np.zeros(pixels.shape[:2], np.uint32)
-    for channel in range(pixels.shape[2]):
-        joined <<= 8
-        joined |= pixels[..., channel]
+    joined: NDArray[np.uint32] = np.zeros(strip.shape[:2], np.uint32)
+    for channel in range(strip.shape[2]):
+        joined = (joined << np.uint32(8)) | strip[..., channel]
     return joined
 
 

@@ -7,6 +7,7 @@ bytes in memory, lists no folder and reads no `.aux.xml`, `.tfw`, `.ovr` or `.ms
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,9 +25,10 @@ MOST_BANDS = 1024
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
-    "GDAL_CACHEMAX": 64,
-}  # the last in MB
+    "GDAL_CACHEMAX": 64,  # MB
+}
 _PICTURE = {"red", "green", "blue", "cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness"}
+_MEMORY_NAME = re.compile(r"(/vsimem/)?[0-9a-f]{8}-[0-9a-f-]{27}(/[0-9a-f-]{36})?")  # a new one each time
 _REPROJECT = "; reproject it (gdalwarp -t_srs)"
 
 
@@ -59,7 +61,8 @@ def open_geotiff(file: RadarFile) -> Iterator[Any]:
     except UserError:
         raise
     except (rasterio.errors.RasterioError, OSError, ValueError, TypeError, LookupError, MemoryError) as error:
-        what = (str(error).splitlines() or [""])[0]
+        says = str(error.__cause__ or error)  # rasterio's own words on top are "see previous exception"
+        what = _MEMORY_NAME.sub("it", (says.splitlines() or [""])[0])
         raise RadarFileError(file.name, f"cannot be read as GeoTIFF ({type(error).__name__}: {what})") from error
 
 

@@ -11,6 +11,7 @@ _STAMP = re.compile(
     r"(?: ?(?:Z|UTC)|([+-])(\d\d):?(\d\d)(?!\d))?"
 )
 _FIELDS = {"Y": r"\d{4}", "m": r"\d\d", "d": r"\d\d", "H": r"\d\d", "M": r"\d\d", "S": r"\d\d", "j": r"\d{3}", "y": r"\d\d"}  # fmt: skip
+_MOST_STARS = 3  # a match's work grows with their power
 
 
 def times_in(text: str) -> set[datetime]:
@@ -36,7 +37,10 @@ def time_by(form: str, name: str) -> datetime | None:
     """
     parts = re.split(r"(%[YmdHMSjy]|\*)", form)
     keys = [part[1] for part in parts[1::2] if part != "*"]
-    if len(set(keys)) < len(keys) or not {"H"} <= set(keys) or not ({"m", "d"} <= set(keys) or "j" in keys):
+    if parts.count("*") > _MOST_STARS:
+        raise ValueError(f"time format {form!r} has more than {_MOST_STARS} *")
+    needed = ({"Y"}, {"y"}), ({"m", "d"}, {"j"}), ({"H"},)
+    if len(set(keys)) < len(keys) or not all(any(one <= set(keys) for one in either) for either in needed):
         raise ValueError(f"time format {form!r} is not one like '*_%Y%m%d%H%M*', with each of its parts once")
     pattern = "".join(
         re.escape(part) if i % 2 == 0 else "[^/]*?" if part == "*" else f"(?P<{part[1]}>{_FIELDS[part[1]]})"
@@ -46,9 +50,10 @@ def time_by(form: str, name: str) -> datetime | None:
     if not match:
         return None
     got = {key: int(value) for key, value in match.groupdict().items()}
-    year = got.get("Y", 2000 + got.get("y", -2000))
+    year = got["Y"] if "Y" in got else 2000 + got["y"]
     try:
-        start = datetime(year, got.get("m", 1), got.get("d", 1), got["H"], got.get("M", 0), got.get("S", 0), tzinfo=UTC)
-    except ValueError:
+        time = datetime(year, got.get("m", 1), got.get("d", 1), got["H"], got.get("M", 0), got.get("S", 0), tzinfo=UTC)
+        time += timedelta(days=got.get("j", 1) - 1)
+    except (ValueError, OverflowError):
         return None
-    return start + timedelta(days=got.get("j", 1) - 1)
+    return time if time.year == year else None

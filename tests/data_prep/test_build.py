@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,83 @@ def test_real_composites_become_sequences_with_their_values(radar_data: Path, tm
     np.testing.assert_array_equal(codes_THW[7] == dbz8.missing, np.isnan(field))
     rain = dbz8.decode(codes_THW[7], "mm/h")
     np.testing.assert_allclose(rain, field, rtol=0.04, atol=0.01)  # 0.25 dBZ is 3.7 % of the rain rate
+
+
+def test_tiles_are_cut_from_frames_that_are_read_once(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_run(range(8))
+    read, calls = READER.read, list[object]()
+    plan = archive_plan(archive, tmp_path / "out", split="train", frames=4, tile=5, overlap=1, samples_per_shard=7)
+    monkeypatch.setattr(READER, "read", lambda recording: calls.append(recording) or read(recording))  # type: ignore[func-returns-value]
+    build(plan, tmp_path / "out")
+    assert len(calls) == 8 and len(plan.layout.cuts) == 9
+    shards = open_shards(tmp_path / "out")
+    assert [shard.samples for shard in shards.index.splits["train"].shards] == [5, 4, 5, 4]
+    assert list(faults(shards)) == []
+    fields = {at(step): read(recording)[0] for step, recording in enumerate(sorted(calls, key=lambda one: one.times))}  # type: ignore[attr-defined]
+    places = set()
+    for number in range(18):
+        meta, codes_THW = read_sample(shards, "train", number)
+        row, column = (int(part) for part in meta["key"].split("_")[1:])
+        places.add((row, column))
+        assert (meta["grid"]["west"], meta["grid"]["north"]) == (column * 1000.0, -row * 1000.0)
+        for time, codes in zip(meta["times"], codes_THW, strict=True):
+            frame = fields[datetime.fromisoformat(time)]
+            expected = frame.crop(row, column, 5, 5).encode(ENCODINGS["dbz8"])
+            np.testing.assert_array_equal(codes, expected)
+    assert places == {(row, column) for row in (0, 4, 7) for column in (0, 4, 7)}
+
+
+def test_samples_are_drawn_by_importance_and_say_with_which_probability(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(30)
+    chosen = build_shards(archive, tmp_path / "some", split="train", importance=0.5, importance_floor=0.05)
+    everything = build_shards(archive, tmp_path / "all", split="train")
+    kept = chosen.index.splits["train"].samples
+    assert 3 < kept < 27 and everything.index.splits["train"].samples == 30
+    assert chosen.index.left_out == {"not drawn by importance": 30 - kept} and chosen.index.importance
+    metas = [read_sample(chosen, "train", number)[0] for number in range(kept)]
+    assert all(0.05 < meta["probability"] < 1 for meta in metas)
+    assert list(faults(chosen)) == []
+
+
+def test_coarser_frames_are_means_of_rain_over_time_and_area(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_run(range(1, 13))
+    shards = build_shards(archive, tmp_path / "out", split="train", frames=3, cadence_s=900, to_pixel=3000.0)
+    index = shards.index
+    assert (index.cadence_s, index.shape, index.pixel) == (900, (4, 4), (3000.0, 3000.0))
+    assert (index.archive_shape, index.archive_pixel) == ((12, 12), (1000.0, 1000.0))
+    meta, codes_THW = read_sample(shards, "train", 0)
+    assert meta["times"] == [f"{at(step):%Y-%m-%dT%H:%M:%SZ}" for step in (3, 6, 9)] and len(meta["sources"]) == 9
+    fields_THW = np.stack([np.load(archive.folder / name)[0] for name in meta["sources"]])
+    parts = fields_THW.reshape(3, 3, 4, 3, 4, 3).transpose(0, 2, 4, 1, 3, 5).reshape(3, 4, 4, 27)
+    expected = np.where(np.isnan(parts).mean(axis=-1) > 0.5, np.nan, np.nanmean(parts, axis=-1))
+    np.testing.assert_array_equal(codes_THW, ENCODINGS["dbz8"].encode(expected.astype(np.float32), "mm/h"))
+    assert list(faults(shards)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tile", "13"), "tile=13 is larger than the 12 x 12 pixels of a frame"),
+        (("--tile", "4", "--overlap", "4"), "overlap=4 is not less than tile=4"),
+        (("--overlap", "4"), "--overlap is of tiles; give --tile PX too"),
+        (("--pixel", "500"), "finer than the archive's 1000"),
+        (("--cadence", "400"), "cadence=400 s is no multiple of the archive's 300 s; give 300, 600"),
+        (("--guard", "-1"), "is not a number of hours"),
+        (("--part", "2/2"), "is not I/N"),
+    ],
+)
+def test_options_that_contradict_each_other_or_the_archive_are_refused(
+    archive: FakeArchive, command: Command, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    archive.add_events(2)
+    code, text = command(*options)
+    assert code == 2 and message in text and not (tmp_path / "out").exists()
+
+
+def test_gaps_are_told(archive: FakeArchive, command: Command) -> None:
+    archive.add_run([*range(4), *range(6, 10), *range(20, 24)])
+    code, text = command("--frames", "4")
+    assert code == 0 and "gaps in time: 2, 12 frames are missing in them" in text
+    assert "10 frames between 2020-01-01T00:45:00Z and 2020-01-01T01:40:00Z" in text

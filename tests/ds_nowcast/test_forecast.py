@@ -152,6 +152,25 @@ def test_rain_rates_come_from_the_newest_composites(
     np.testing.assert_allclose(rain_HW, expected, rtol=0.04)  # half a step of 0.5 dBZ
 
 
+def test_a_geotiff_has_the_netcdfs_values_at_its_places(run: Path, make_sevir: MakeSevir, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    assert command(run, make_sevir({}), tmp_path / "f.nc", "--geotiff", tmp_path / "f.tif", "--quiet") == 0
+    with xarray.open_dataset(tmp_path / "f.nc") as netcdf, rasterio.open(tmp_path / "f.tif") as geotiff:
+        np.testing.assert_array_equal(geotiff.read(), netcdf["vil"].values)
+        assert geotiff.xy(2, 3) == pytest.approx((float(netcdf["x"][3]), float(netcdf["y"][2])))
+        assert geotiff.units == ("kg/m2", "kg/m2")
+
+
+def test_of_several_products_the_named_one_is_asked_for(
+    dutch_run: Path, knmi: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for minutes in (0, 5, 10):
+        knmi(minutes)
+    out = tmp_path / "f.nc"
+    message = refusal(capsys, out, dutch_run, tmp_path, out, "--product", "hail", archive="knmi")
+    assert "the files hold no product 'hail'; they hold" in message
+
+
 def test_pictures_are_made_where_they_are_asked_for(run: Path, make_sevir: MakeSevir, tmp_path: Path) -> None:
     source = make_sevir({})
     files = [tmp_path / name for name in ("f.nc", "f.png", "f.gif")]

@@ -107,3 +107,49 @@ def test_finished_shards_are_not_built_again(
     assert (out / "train/train-000000.tar").stat().st_mtime_ns == before and len(
         open_shards(out).index.splits["train"].shards
     ) == 2
+
+
+def test_parts_build_what_one_process_builds_in_any_order(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(9)
+    few = ("--samples-per-shard", "1")
+    assert command(*few, out=tmp_path / "whole")[0] == 0
+    for number in (2, 0, 3, 1):
+        assert not (tmp_path / "out/index.json").exists()
+        code, text = command(*few, "--part", f"{number}/4")
+        assert code == 0 and ("tasks of other parts are not" in text) == (number != 1)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    for number in range(4):  # late, or once more
+        assert command(*few, "--part", f"{number}/4")[0] == 0
+    assert command(*few)[0] == 0 and command(*few, "--finish")[0] == 0
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_finish_names_what_is_missing_and_writes_nothing(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(4)
+    few = ("--samples-per-shard", "1")
+    assert command(*few, "--part", "1/2")[0] == 0
+    code, text = command(*few, "--finish")
+    assert code == 2 and "2 of 4 tasks are not done (train-000000, train-000002)" in text
+    assert not (tmp_path / "out/index.json").exists()
+    monkey = tmp_path / "out/.build/train-000001-0000.tar"
+    monkey.unlink()
+    assert command(*few, "--part", "0/2")[0] == 3  # all are recorded, but one is gone: the next build makes it again
+    assert command(*few)[0] == 0
+    assert command(*few, out=tmp_path / "whole")[0] == 0 and hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_part_that_is_being_built_is_refused_and_another_is_not(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(2)
+    (tmp_path / "out/.build").mkdir(parents=True)
+    with open(tmp_path / "out/.build/lock-0-of-2", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        few = ("--samples-per-shard", "1")
+        code, text = command(*few, "--part", "0/2")
+        assert code == 2 and "is being built by another process" in text
+        assert command(*few, "--part", "1/2")[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -13,14 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data_prep import projection
 from data_prep.encoding import Unit
 from data_prep.errors import UserError
 from data_prep.frames import Grid
 from data_prep.pictures import canvas
 from data_prep.pictures.charts import Panel, line_chart, line_charts
 from data_prep.pictures.colours import NO_DATA, ColourScale, colour_scale
+from data_prep.pictures.maps import map_lines
 from data_prep.pictures.page import Page, field_size
 from data_prep.pictures.pictures import Strip, film_strip, forecast_gif, forecast_picture
+from data_prep.pictures.where import domain_map
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
@@ -286,3 +290,109 @@ def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Where it is
+
+DEGREES = Grid((96, 96), "+proj=longlat +R=6371200", (0.05, 0.05), -98.0, 38.0)
+DUTCH = Grid(
+    (96, 96), "+proj=stere +lat_0=90 +lat_ts=60 +a=6378137 +b=6356752 +units=m", (4e3, 4e3), 200e3, -3_900_000.0
+)
+
+
+def test_a_field_in_degrees_has_axes_of_longitude_and_latitude(tmp_path: Path, figures: list[Any]) -> None:
+    film_strip(tmp_path / "p.png", [strip("observed", storms(2))], unit="mm/h", grid=DEGREES, title="Case")
+    [first, second] = [axes for axes in figures[0].axes if axes.images]
+    assert (*first.get_xlim(), *first.get_ylim()) == pytest.approx((-98.0, -93.2, 33.2, 38.0))
+    assert first.get_xlabel() == first.get_ylabel() == ""
+    words = [text.get_text() for text in first.get_xticklabels() + first.get_yticklabels()]
+    assert words == ["97°W", "96°W", "95°W", "94°W", "34°N", "35°N", "36°N", "37°N"]
+    assert tuple(first.images[0].get_extent()) == pytest.approx((-98.0, -93.2, 33.2, 38.0))
+    assert_readable(figures[0])
+    shape = first.get_window_extent()
+    on_the_ground = 1 / np.cos(np.radians(35.6))  # a degree of latitude over one of longitude
+    assert shape.height / shape.width == pytest.approx(on_the_ground, rel=0.01)
+    assert not [text for text in second.get_yticklabels() if text.get_visible()]
+
+
+def test_a_field_in_a_projection_has_coasts_and_a_graticule_named_once_a_row(
+    tmp_path: Path, figures: list[Any]
+) -> None:
+    rows = [strip("observed", storms(3)), strip("forecast", storms(3), first=3)]
+    film_strip(tmp_path / "p.png", rows, unit="mm/h", grid=DUTCH, title="Case")
+    panels = [axes for axes in figures[0].axes if axes.images]
+    assert [len(axes.lines) for axes in panels] == [3] * 6
+    assert all(np.isfinite(line.get_xydata()).any() for axes in panels for line in axes.lines)
+    named = [[text.get_text() for text in axes.texts] for axes in panels]
+    assert named[0] == named[3] and "52°N" in named[0] and "5°E" in named[0]
+    assert named[1] == named[2] == []
+    assert_readable(figures[0])
+
+
+def test_without_pyproj_a_field_in_a_projection_has_its_distances_alone(
+    tmp_path: Path, figures: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cached in (projection._crs, projection._from_lonlat, map_lines):
+        cached.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    film_strip(tmp_path / "p.png", [strip("observed", storms(1))], unit="mm/h", grid=DUTCH, title="Case")
+    [panel] = [axes for axes in figures[0].axes if axes.images]
+    assert not panel.lines and panel.get_xlabel() == "km"
+    map_lines.cache_clear()
+
+
+@pytest.mark.parametrize("grid", [DUTCH, DEGREES])
+def test_rows_of_different_places_each_have_their_own_and_a_map_of_where(
+    tmp_path: Path, figures: list[Any], grid: Grid
+) -> None:
+    from matplotlib.patches import Polygon
+
+    places = [grid.crop(0, 0, 48, 48), grid.crop(48, 48, 48, 48)]
+    rows = [strip(f"sample {i}", storms(2, (48, 48)))._replace(grid=place) for i, place in enumerate(places)]
+    film_strip(tmp_path / "p.png", rows, unit="mm/h", grid=None, title="Samples", around=[*places, grid])
+    panels = [axes for axes in figures[0].axes if axes.images]
+    assert [axes.get_xlabel() for axes in panels] == ["", "", "km", "km"]
+    on_the_ground = places[0].pixel_m[0] / places[0].pixel_m[1]
+    shape = panels[0].get_window_extent()
+    assert shape.height / shape.width == pytest.approx(on_the_ground, rel=0.01)
+    assert [text.get_text() for text in panels[0].texts] != [text.get_text() for text in panels[2].texts]
+    maps = [axes for axes in figures[0].axes if not axes.images and any(isinstance(p, Polygon) for p in axes.patches)]
+    outlined = [axes.patches[0].get_xy() for axes in maps]
+    assert len(outlined) == 2
+    assert outlined[0][:, 1].mean() > outlined[1][:, 1].mean() and outlined[0][:, 0].mean() < outlined[1][:, 0].mean()
+    assert_readable(figures[0])
+
+
+def test_a_continent_is_drawn_in_little_memory_and_at_the_same_place(tmp_path: Path, figures: list[Any]) -> None:
+    continent = Grid((3500, 7000), "+proj=longlat +R=6371200", (0.01, 0.01), -130.0, 55.0)
+    corner = np.zeros((3500, 7000), np.float32)
+    corner[:1000, :2000] = 30.0
+    tracemalloc.start()
+    times = [START, START + timedelta(minutes=2)]
+    film_strip(tmp_path / "p.png", [Strip("x", np.broadcast_to(corner, (2, 3500, 7000)), times)], unit="mm/h",
+               grid=continent, title="")  # fmt: skip
+    assert tracemalloc.get_traced_memory()[1] < 150e6  # a frame has 98 MB, as colours four times that
+    tracemalloc.stop()
+    image = next(axes for axes in figures[0].axes if axes.images).images[0]
+    shown, (left, right, bottom, top) = image.get_array(), image.get_extent()
+    assert (left, top) == (-130.0, 55.0) and shown.size < 2e6
+    rows, columns = (shown > 20).sum(axis=0)[0], (shown > 20).sum(axis=1)[0]
+    assert left + columns * (right - left) / shown.shape[1] == pytest.approx(-110.0, abs=0.05)
+    assert top - rows * (top - bottom) / shown.shape[0] == pytest.approx(45.0, abs=0.05)
+
+
+def test_a_map_of_domains_names_them_counts_them_and_outlines_each_once(tmp_path: Path, figures: list[Any]) -> None:
+    tiles = [DUTCH.crop(row, column, 48, 48) for row, column in DUTCH.tiles(48, 0)]
+    domain_map(tmp_path / "w.png", {"train": tiles + tiles, "a name that is long": [DEGREES]}, title="Where")
+    words = [text.get_text() for text in words_of(figures[0])]
+    assert "Where" in words and "5 places" in words and "train (4)" in words
+    [axes] = figures[0].axes
+    assert len(axes.patches) == 5
+    west, east = axes.get_xlim()
+    assert west < -98 and east > 8
+    assert_readable(figures[0])
+
+
+def test_a_map_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least one grid on the earth"):
+        domain_map(tmp_path / "w.png", {"train": []}, title="Where")

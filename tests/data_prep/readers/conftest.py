@@ -89,16 +89,18 @@ def make_sevir(tmp_path: Path, vil: NDArray[np.uint8]) -> MakeSevir:
 
 @pytest.fixture
 def make_knmi(tmp_path: Path) -> MakeKnmi:
-    """make_knmi(name, codes, **changes): writes tmp_path/name; a change `geo_row_offset=None` leaves that one out."""
+    """make_knmi(name, codes, dtype, **changes): writes tmp_path/name; a change `geo_row_offset=None` leaves that one out."""
 
-    def make(name: str = "a.h5", codes: Any = ((0, 1, 12), (1152, 65534, 65535)), **changes: Any) -> Path:
+    def make(
+        name: str = "a.h5", codes: Any = ((0, 1, 12), (1152, 65534, 65535)), dtype: Any = np.uint16, **changes: Any
+    ) -> Path:
         path = tmp_path / name
         with h5py.File(path, "w") as file:
             for group, attributes in KNMI_ATTRIBUTES.items():
                 for key, value in attributes.items():
                     if changes.get(key, value) is not None:
                         file.require_group(group).attrs[key] = changes.get(key, value)
-            file.create_dataset("image1/image_data", data=np.array(codes, np.uint16), compression="gzip")
+            file.create_dataset("image1/image_data", data=np.array(codes, dtype), compression="gzip")
         return path
 
     return make

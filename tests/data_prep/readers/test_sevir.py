@@ -18,7 +18,7 @@ from data_prep.encoding import ENCODINGS
 from data_prep.errors import RadarFileError, UserError
 from data_prep.projection import corner_of
 from data_prep.readers import Scan, reader_named
-from data_prep.readers.sevir import READER
+from data_prep.readers.sevir import CADENCE_S, READER
 from tests.data_prep.readers.conftest import SEVIR_FILE, MakeSevir
 
 STAND_IN = "derived/sevir_layout"
@@ -34,7 +34,7 @@ def left_out(found: Scan) -> dict[str, list[str]]:
 
 def test_the_table_of_formats_leads_to_the_reader() -> None:
     assert reader_named("sevir") is READER
-    assert READER.split_dates == ("2019-01-01", "2019-06-01") and READER.cadence_s == 300
+    assert READER.split_dates == ("2019-01-01", "2019-06-01") and CADENCE_S == 300
 
 
 def test_an_event_is_read_bit_for_bit_with_row_0_in_the_north(make_sevir: MakeSevir, vil: NDArray[np.uint8]) -> None:
@@ -128,6 +128,189 @@ def test_an_archive_is_found_by_folder_catalog_file_or_glob(make_sevir: MakeSevi
     assert scan(root, root / "CATALOG.csv", root / "data" / SEVIR_FILE) == expected
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"data/{SEVIR_FILE}",
+        SEVIR_FILE,
+        "data/vil/SEVIR_VIL_STORMEVENTS_2019_0101_0630.h5",
+        "vil/SEVIR_VIL_STORMEVENTS_2019_0101_0630.h5",
+        "data/2019/SEVIR_VIL_STORMEVENTS_2019_0101_0630.h5",
+        "SEVIR_VIL_STORMEVENTS_2019_0101_0630.h5",
+    ],
+)
+def test_a_copy_with_fewer_folders_is_found(make_sevir: MakeSevir, place: str) -> None:
+    root = make_sevir({})
+    moved = root / place
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    (root / "data" / SEVIR_FILE).rename(moved)
+    [event] = scan(root).recordings
+    assert event.path == moved and len(READER.read(event)) == 3
+    assert scan(moved).recordings == [event]
+
+
+def test_a_catalog_inside_the_folder_data_is_found(make_sevir: MakeSevir) -> None:
+    root = make_sevir({})
+    (root / "CATALOG.csv").rename(root / "data/CATALOG.csv")
+    assert len(scan(root / "data").recordings) == 1
+
+
+def test_a_folder_below_the_catalog_has_the_events_of_its_files(make_sevir: MakeSevir) -> None:
+    root = make_sevir(
+        {}, {"id": "S2", "file_name": "vil/2018/other.h5"}, {"id": "S3", "file_name": "vil/2018/absent.h5"}
+    )
+    other = root / "data/vil/2018/other.h5"
+    other.parent.mkdir()
+    other.touch()
+    (root / "data/vis").mkdir()
+    (root / "data/vis/stray.h5").touch()
+    for folder, expected in [("data", ["S1", "S2"]), ("data/vil", ["S1", "S2"]), ("data/vil/2018", ["S2"])]:
+        found = scan(root / folder)
+        assert [event.event for event in found.recordings] == expected and not found.left_out
+    with pytest.raises(UserError, match="names any of the 1 files given"):
+        scan(root / "data/vis")
+
+
+def test_an_event_of_several_catalogs_is_listed_once(make_sevir: MakeSevir) -> None:
+    root = make_sevir({}, {"id": "S2", "file_index": "1"})
+    whole = (root / "CATALOG.csv").read_text().splitlines(keepends=True)
+    for year, lines in [("2018", whole[:2]), ("2019", whole[::2])]:
+        (root / f"CATALOG_{year}.csv").write_text("".join(lines))
+    assert [event.event for event in scan(root / "CATALOG_2018.csv", root / "CATALOG_2019.csv").recordings] == [
+        "S1",
+        "S2",
+    ]
+    found = scan(root, root / "CATALOG_2019.csv")
+    assert len(found.recordings) == 2 and left_out(found) == {"S2": ["event is in more than one catalog"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file_index": "1.0"},
+        {"size_x": "8.0", "size_y": "6.0", "height_m": "6000"},
+        {"time_utc": "2019-05-12T18:30:00"},
+        {"time_utc": "2019-05-12T18:30:00Z"},
+        {"time_utc": "2019-05-12 18:30:00.000000"},
+        {"time_utc": "2019-05-12 18:30:00.000000000"},
+        {"time_utc": "2019-05-12 20:30:00+02:00"},
+        {"time_utc": " 2019-05-12 18:30 "},
+    ],
+)
+def test_numbers_and_times_as_other_programs_write_them_mean_the_same(
+    make_sevir: MakeSevir, change: dict[str, str]
+) -> None:
+    expected = scan(make_sevir({"id": "S2", "file_index": "1"})).recordings
+    assert scan(make_sevir({"id": "S2", "file_index": "1"} | change)).recordings == expected
+
+
+def test_a_catalog_that_pandas_wrote_with_its_index_is_read(make_sevir: MakeSevir) -> None:
+    root = make_sevir({}, {"id": "S2", "file_index": "1"})
+    expected = scan(root).recordings
+    header, *rows = (root / "CATALOG.csv").read_text().splitlines()
+    for name in ("", "Unnamed: 0"):
+        numbered = [f"{name},{header}", *(f"{i},{row}" for i, row in enumerate(rows))]
+        (root / "CATALOG.csv").write_text("\n".join(numbered))
+        assert scan(root).recordings == expected
+
+
+def test_storm_and_random_events_are_both_read_and_named_as_the_file_does(make_sevir: MakeSevir) -> None:
+    text = h5py.string_dtype()
+    for ids in (
+        np.array([b"S1", b"R19010300"]),
+        np.array(["S1", "R19010300"], text),
+        np.array([b"S1\0\0", b"R19010300"]),
+    ):
+        root = make_sevir({}, {"id": "R19010300", "file_index": "1"})
+        with h5py.File(root / "data" / SEVIR_FILE, "r+") as file:
+            del file["id"]
+            file["id"] = ids
+        assert [len(READER.read(event)) for event in scan(root).recordings] == [3, 3]
+
+
+def test_a_copy_with_time_first_is_told_by_its_shape(make_sevir: MakeSevir, vil: NDArray[np.uint8]) -> None:
+    [event] = scan(make_sevir({"id": "S2", "file_index": "1"})).recordings
+    expected = np.stack([frame.stored for frame in READER.read(event)])
+    with h5py.File(event.path, "r+") as file:
+        del file["vil"]
+        file["vil"] = np.moveaxis(vil, -1, 1)
+    np.testing.assert_array_equal(np.stack([frame.stored for frame in READER.read(event)]), expected)
+    with h5py.File(event.path, "r+") as file:
+        del file["vil"]
+        file["vil"] = np.moveaxis(vil, -1, 2)  # rows, frames, columns: no layout that is known
+    with pytest.raises(RadarFileError, match=r"'vil' has shape \(3, 6, 3, 8\), expected \(any, 6, 8, 3\)"):
+        READER.read(event)
+
+
+def test_where_sizes_do_not_tell_time_is_last_as_sevir_has_it(make_sevir: MakeSevir) -> None:
+    root = make_sevir({"size_x": "3", "size_y": "3"})
+    codes = np.arange(27, dtype=np.uint8).reshape(1, 3, 3, 3)
+    with h5py.File(root / "data" / SEVIR_FILE, "w") as file:
+        file["id"], file["vil"] = [b"S1"], codes
+    frames = READER.read(scan(root).recordings[0])
+    np.testing.assert_array_equal(np.stack([frame.stored for frame in frames]), np.moveaxis(codes[0, ::-1], -1, 0))
+
+
+def reduced(root: Path, shape: tuple[int, ...], name: str = SEVIR_FILE, **more: Any) -> NDArray[np.uint8]:
+    codes = (np.arange(np.prod(shape)) % 256).reshape(shape).astype(np.uint8)
+    with h5py.File(root / "data" / name, "w") as file:
+        file["vil"] = codes
+        file.update(more)
+    return codes
+
+
+@pytest.mark.parametrize(("offsets", "kept"), [("-5:0:5", (-5, 5)), ("-5:0:5:10", (-5, 5))])
+def test_sevir_lr_has_pixels_of_3_km_and_every_second_frame(
+    make_sevir: MakeSevir, offsets: str, kept: tuple[int, ...]
+) -> None:
+    root = make_sevir({"size_x": "9", "size_y": "6", "width_m": "9000", "file_index": "1", "minute_offsets": offsets})
+    codes = reduced(root, (2, 2, 3, 2))
+    found = scan(root)
+    frames = READER.read(found.recordings[0])
+    centre = datetime(2019, 5, 12, 18, 30, tzinfo=UTC)
+    assert found.cadence_s == 600
+    assert [frame.time for frame in frames] == [centre + timedelta(minutes=minute) for minute in kept]
+    np.testing.assert_array_equal(np.stack([frame.stored for frame in frames]), np.moveaxis(codes[1, ::-1], -1, 0))
+    grid = frames[0].grid
+    assert grid.shape == (2, 3) and grid.pixel == (3000.0, 3000.0)
+    assert (grid.west, grid.north) == pytest.approx((0.0, 6000.0), abs=1e-3)
+
+
+def test_a_file_without_ids_of_another_shape_than_sevir_lrs_is_refused(make_sevir: MakeSevir) -> None:
+    root = make_sevir({"size_x": "9", "size_y": "6", "width_m": "9000"})
+    for shape in ((1, 6, 9, 3), (1, 2, 3, 3), (1, 3, 3, 2), (1, 2, 2, 3)):
+        reduced(root, shape)
+        with pytest.raises(RadarFileError, match=r"has no 'id'|'vil' has shape"):
+            READER.read(scan(root).recordings[0])
+    reduced(root, (1, 2, 3, 2), id=[b"S1"])
+    with pytest.raises(RadarFileError, match="'vil' has shape"):
+        READER.read(scan(root).recordings[0])
+    reduced(root, (1, 2, 3, 2))
+    with pytest.raises(RadarFileError, match="points at nothing: file_index 5 of 1 events"):
+        READER.read(scan(make_catalog(root, file_index="5")).recordings[0])
+
+
+def make_catalog(root: Path, **change: str) -> Path:
+    """The catalog's first row with a change."""
+    with open(root / "CATALOG.csv", newline="") as file:
+        row = next(csv.DictReader(file)) | change
+    with open(root / "CATALOG.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, row)
+        table.writeheader()
+        table.writerow(row)
+    return root
+
+
+def test_sevir_and_sevir_lr_are_not_mixed(make_sevir: MakeSevir) -> None:
+    change = {"size_x": "9", "size_y": "6", "width_m": "9000"}
+    root = make_sevir(change, {"id": "S2", "file_name": "vil/2019/other.h5"})
+    (root / "data/vil/2019/other.h5").write_bytes((root / "data" / SEVIR_FILE).read_bytes())
+    reduced(root, (1, 2, 3, 2))
+    with pytest.raises(UserError, match="are of SEVIR and of SEVIR-LR"):
+        scan(root)
+    assert scan(root / "data/vil/2019/other.h5").cadence_s == 300
+
+
 @pytest.mark.parametrize(("share", "why"), [("0", ""), ("0.01", "pct_missing above 0"), ("nan", "pct_missing above 0")])
 def test_an_event_with_missing_data_is_listed_and_says_so(make_sevir: MakeSevir, share: str, why: str) -> None:
     [event] = scan(make_sevir({"pct_missing": share})).recordings
@@ -155,13 +338,13 @@ def test_sources_that_are_no_archive_are_named(make_sevir: MakeSevir, tmp_path: 
     for source, message in [
         (root / "absent", "absent does not exist"),
         (root / "*.hdf", "matches no file"),
-        (root / "data", "is a folder without CATALOG.csv"),
-        (lone, "has no CATALOG.csv"),
+        (lone.parent, "has no CATALOG.csv in it or the 3 above"),
+        (lone, "has no CATALOG.csv in its folder or the 3 above"),
     ]:
         with pytest.raises(UserError, match=message):
             scan(source)
     (root / "data").rename(root / "elsewhere")
-    with pytest.raises(UserError, match="no folder data"):
+    with pytest.raises(UserError, match=r"none of the 1 files that .*CATALOG.csv names lies in its folder or data/"):
         scan(root)
 
 

@@ -15,7 +15,7 @@ from data_prep.encoding import Unit
 from data_prep.errors import UserError
 from data_prep.frames import Grid, metric_proj
 from data_prep.projection import corner_of
-from data_prep.readers.geotiff import READER
+from data_prep.readers.geotiff import GeotiffReader
 from ds_nowcast.forecasting.geotiff import write_geotiff
 
 rasterio = pytest.importorskip("rasterio")
@@ -120,7 +120,7 @@ def test_our_own_reader_reads_it_back(tmp_path: Path, proj: str) -> None:
     pixel = (0.5, 0.5) if "longlat" in proj else (2000.0, 2000.0)
     grid = Grid((20, 30), proj, pixel, -20.0, 40.0)
     write(tmp_path / "f.tif", a_forecast(grid.shape), grid)
-    frames = READER.frames(tmp_path / "f.tif")  # type: ignore[attr-defined]
+    frames = GeotiffReader().frames(tmp_path / "f.tif")
     assert [frame.time for frame in frames] == [
         REFERENCE.replace(tzinfo=UTC) + timedelta(seconds=lead) for lead in LEADS_S
     ]
