@@ -6,11 +6,13 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from data_prep.building.folder import BUILD_NAME
 from data_prep.console import positive, whole
 from data_prep.errors import UserError
 from data_prep.inspection.archive import ArchiveView, look_at_archive
@@ -60,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def is_shards_folder(paths: Sequence[str]) -> bool:
-    """Whether the one path is a folder with an index, or a URL."""
+    """Whether the one path is a folder with an index or with a build that is not finished, or a URL."""
     [first, *others] = paths
     elsewhere = "://" in first or first.startswith("pipe:")
-    return not others and (elsewhere or (Path(first) / INDEX_NAME).is_file())
+    return not others and (elsewhere or any((Path(first) / name).exists() for name in (INDEX_NAME, BUILD_NAME)))
 
 
 def _inspect_folder(args: argparse.Namespace) -> None:
@@ -84,6 +86,11 @@ def _inspect_folder(args: argparse.Namespace) -> None:
 def _inspect_archive(args: argparse.Namespace) -> None:
     if args.split:
         raise UserError("--split is of shards, and this is an archive; leave it out")
+    for path in args.paths:
+        if not os.path.exists(path) and not any(iglob(path, recursive=True)):
+            raise UserError(
+                f"{path} does not exist; give a shards folder, or an archive's folders, files or quoted globs"
+            )
     with Workers(args.workers or len(os.sched_getaffinity(0))) as pool:
         view = look_at_archive(args.paths, args.format, args.product, args.sample, pool, args.quiet or args.json)
     _say(args, archive_json(view) if args.json else view)

@@ -45,7 +45,8 @@ def draw_archive(path: Path, view: ArchiveView) -> None:
         Strip(label, codes.decode(codes_THW, unit), times, thumbnail_grid(grid))
         for label, codes_THW, times, grid in rows
     ]
-    title = f"{view.format}, {product.product.name}, {product.frames} frames"
+    of = f"{product.frames} frames" if product.frames else "frames that a build leaves out"
+    title = f"{view.format}, {product.product.name}, {of}"
     _draw(path, strips, unit, title, product.grids)
 
 

@@ -31,12 +31,11 @@ def find_format(sources: Sequence[str], each: Each) -> str:
     what = f"{sources[0]} and {len(sources) - 1} more" if len(sources) > 1 else sources[0]
     if found:
         raise UserError(f"{what} can be read as {' and as '.join(found)}; give --format with the right one")
-    said = (
-        "; ".join(f"{name}: {why}" for name, why in reasons.items() if why) or "no format has files that are called so"
-    )
+    said = [f"{name}: {why}" for name, why in reasons.items() if why]
+    others = "no other format has files that are called so" if said else "no format has files that are called so"
     raise UserError(
-        f"{what} is neither a shards folder nor an archive of a format that is known ({said}); give --format, one of "
-        f"{', '.join(READERS)}, to learn more"
+        f"{what} is neither a shards folder nor an archive of a known format ({'; '.join([*said, others])}); give another "
+        f"place, or --format with one of {', '.join(READERS)}"
     )
 
 
@@ -51,8 +50,8 @@ def _why_not(name: str, sources: Sequence[str], each: Each) -> str | None:
         if files:
             reader.require_modules()
     except UserError as error:
-        return str(error)
-    whys = [str(answer) for answer in each(partial(_ask, READERS[name]), files) if isinstance(answer, RadarFileError)]
+        return str(error).removeprefix("--source ").split("; ")[0]
+    whys = [answer.reason for answer in each(partial(_ask, READERS[name]), files) if isinstance(answer, RadarFileError)]
     if not files:
         return None
     return "" if len(whys) < len(files) else whys[0]
