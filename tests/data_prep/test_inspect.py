@@ -15,7 +15,7 @@ from data_prep.console import main
 from data_prep.encoding import ENCODINGS
 from data_prep.inspection.show import code_bar
 from data_prep.shards.index import Shards, open_shards
-from data_prep.workers import InProcess
+from data_prep.workers import InProcess, WorkerDiedError
 from tests.data_prep import fake_files
 from tests.data_prep.fake_builds import build_shards, hashes
 from tests.data_prep.fake_files import add_file
@@ -145,6 +145,15 @@ def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: In
     ):
         code, _, err = inspect(*words)
         assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_a_worker_that_is_killed_ends_with_3(files: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise WorkerDiedError(0, "signal 9, Killed")
+
+    monkeypatch.setattr("data_prep.inspect.look_at_archive", killed)
+    code, _, err = inspect(files)
+    assert code == 3 and "a worker died while reading" in err and "signal 9, Killed" in err
 
 
 def test_a_build_that_is_not_finished_is_called_so(tmp_path: Path, inspect: Inspect) -> None:
