@@ -20,12 +20,13 @@ from data_prep.building.plan import BLOCKS_GUARD_HOURS, Options, Plan, make_plan
 from data_prep.building.sequences import Gap
 from data_prep.building.splits import SPLITS
 from data_prep.console import positive, positive_number, progress, share, whole
-from data_prep.encoding import ENCODINGS
+from data_prep.encoding import ENCODINGS, Encoding
 from data_prep.errors import DataError, UserError
 from data_prep.readers import READERS
 from data_prep.shards.codecs import CODECS, DEFAULT
 from data_prep.shards.index import FORMAT_VERSION, INDEX_NAME, Shard, ShardsIndex, Split, open_shards
 from data_prep.shards.shard import UNREADABLE, ShardTask, TaskRecord, write_shards
+from data_prep.shards.statistics import statistics_of
 from data_prep.shards.tally import CodeTally
 from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers
 
@@ -300,7 +301,7 @@ def _index(plan: Plan, records: list[TaskRecord], placed: dict[str, list[Shard]]
     splits = dict(earlier.splits) if earlier else {}
     for name, shards in placed.items():
         new = [record for task, record in zip(plan.tasks, records, strict=True) if task.split == name and record.shards]
-        splits[name] = _split(splits.get(name), new, shards)
+        splits[name] = _split(splits.get(name), new, shards, ENCODINGS[layout.encoding])
     before = LeftOuts(counts=dict(earlier.left_out)) if earlier else LeftOuts()
     before.merge(left_out)
     return ShardsIndex(
@@ -329,7 +330,7 @@ def _customary(split: str) -> tuple[int, str]:
     return (SPLITS.index(split), "") if split in SPLITS else (len(SPLITS), split)
 
 
-def _split(before: Split | None, records: list[TaskRecord], shards: list[Shard]) -> Split:
+def _split(before: Split | None, records: list[TaskRecord], shards: list[Shard], encoding: Encoding) -> Split:
     tally = before.tally if before else CodeTally()
     firsts, lasts = ([before.first_time], [before.last_time]) if before else ([], [])
     for record in records:
@@ -344,6 +345,7 @@ def _split(before: Split | None, records: list[TaskRecord], shards: list[Shard])
         pixels=tally.pixels,
         missing=tally.missing,
         wet=tally.wet,
+        statistics=statistics_of(tally, encoding),
     )
 
 
