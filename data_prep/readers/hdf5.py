@@ -131,6 +131,8 @@ def _values(node: Any, name: str) -> list[Any]:
         raise RadarFileError(path, f"{where} holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
     if dtype.kind not in "iufb" and not _is_text(dtype):  # compounds, references, lists of any length
         raise RadarFileError(path, f"{where} is neither numbers nor text")
+    # libhdf5 believes what a damaged file says of texts of any length: gigabytes, or a walk without end; no bound can be
+    # set from here, so that is for the limits of the process (`data_prep.workers`)
     return list(np.ravel(attributes[name]).tolist())
 
 

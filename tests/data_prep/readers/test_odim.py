@@ -76,7 +76,7 @@ def make_odim(tmp_path: Path) -> MakeOdim:
             for group, attributes in (groups or header(next(iter(pictures.values())).shape)).items():
                 for key, value in (attributes | changes.get(group.replace("/", "_"), {})).items():
                     if value is not None:
-                        file.require_group(group).attrs[key] = value
+                        file.require_group(group).attrs[key] = np.bytes_(value) if isinstance(value, str) else value
             for group, values in pictures.items():
                 file.create_dataset(f"{group}/data", data=values, compression="gzip")
         return tmp_path / name
@@ -136,6 +136,13 @@ def test_nodata_is_found_although_it_was_rounded_to_float32(
     )
     expected = np.array([[np.nan, 0.0, 0.3], [np.nan, np.nan, 7.0]], np.float32)
     np.testing.assert_array_equal(read(path).field, expected)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_nodata_beyond_what_floats_hold_is_nothing(make_odim: MakeOdim, dtype: Any) -> None:
+    frame = read(make_odim(data=CODES.astype(dtype), dataset1_data1_what={"nodata": 1e300}))
+    assert frame.field[1, 2] == 126.5
 
 
 def test_nodata_may_itself_be_nan(make_odim: MakeOdim) -> None:
@@ -207,11 +214,14 @@ def test_attributes_come_as_any_kind_of_text_and_number(make_odim: MakeOdim) -> 
         return np.array([value], h5py.string_dtype() if isinstance(value, str) else type(value))
 
     groups = {name: {key: otherwise(value) for key, value in group.items()} for name, group in header().items()}
-    fixed = {
-        name: {key: np.bytes_(value) if isinstance(value, str) else np.float32(value) for key, value in group.items()}
+    scalars = {
+        name: {
+            key: np.array(value, h5py.string_dtype()) if isinstance(value, str) else np.float32(value)
+            for key, value in group.items()
+        }
         for name, group in header().items()
     }
-    for kind in (groups, fixed):
+    for kind in (groups, scalars):
         np.testing.assert_array_equal(read(make_odim(groups=kind)).field, RAIN)
 
 
