@@ -1,7 +1,7 @@
-"""CF fields in netCDF files, classic and netCDF-4: the readers' door to netCDF4.
+"""CF fields in netCDF files: netCDF-4 through netCDF4, whose door this is for readers, the classic format on its own.
 
-Numbers are read as they are stored; what they mean the CF logic says (`cf/`). A classic file has no fill value where it
-names none, but its type's default one, which the library writes where nothing was written.
+Numbers are read as they are stored; what they mean the CF logic says (`cf/`). Where a variable names no fill value it is
+its type's default one, which stands where nothing was written.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from data_prep.readers import Reader
 from data_prep.readers.cf.dataset import Dataset, Variable
 from data_prep.readers.cf.reader import CfReader
 from data_prep.readers.files import RadarFile
+from data_prep.readers.netcdf_classic import DEFAULT_FILLS, MAGIC, ClassicDataset
 
-_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-class NetcdfDataset(Dataset):
-    """An open netCDF file, from its path, else from its bytes."""
+class Netcdf4Dataset(Dataset):
+    """An open netCDF-4 file, from its path, else from its bytes."""
 
     def __init__(self, file: RadarFile) -> None:
         import netCDF4
 
         self.name = file.name
-        if not file.head(8).startswith(_MAGIC):
-            raise RadarFileError(file.name, "is not a netCDF file: it begins with none of its signatures")
         if file.path:  # absolute: the library takes some relative names for URLs
             self._file = netCDF4.Dataset(os.path.abspath(file.path), "r")
         else:
@@ -57,8 +56,8 @@ def _declared(name: str, variable: Any) -> Variable:
     dtype = variable.datatype  # another type of its own where values are text, compound or of any length
     plain = isinstance(dtype, np.dtype) and dtype.kind in "iuf"
     attributes = _attributes(variable)
-    if plain and dtype.itemsize > 1 and "_FillValue" not in attributes:
-        attributes["_FillValue"] = _default_fill(dtype)
+    if plain and dtype.str[1:] in DEFAULT_FILLS:
+        attributes.setdefault("_FillValue", DEFAULT_FILLS[dtype.str[1:]])
     chunks = variable.chunking() if plain else None
     return Variable(
         name,
@@ -74,12 +73,6 @@ def _attributes(node: Any) -> dict[str, Any]:
     return {name: node.getncattr(name) for name in node.ncattrs()}
 
 
-def _default_fill(dtype: np.dtype[Any]) -> Any:
-    import netCDF4
-
-    return np.array(netCDF4.default_fillvals[dtype.str[1:]], dtype)[()]
-
-
 class NetcdfReader(CfReader):
     """CF fields of netCDF files."""
 
@@ -89,7 +82,12 @@ class NetcdfReader(CfReader):
 
     def open(self, file: RadarFile) -> Dataset:
         """Opens the file where it lies, or unpacked in memory."""
-        return NetcdfDataset(file)
+        head = file.head(len(_HDF5))
+        if head == _HDF5:
+            return Netcdf4Dataset(file)
+        if head.startswith(MAGIC):
+            return ClassicDataset(file)
+        raise RadarFileError(file.name, "is not a netCDF file: it begins with none of its signatures")
 
 
 READER: Reader = NetcdfReader()
