@@ -64,8 +64,13 @@ def run(args: argparse.Namespace) -> int:
 def is_shards_folder(paths: Sequence[str]) -> bool:
     """Whether the one path is a folder with an index or with a build that is not finished, or a URL."""
     [first, *others] = paths
-    elsewhere = "://" in first or first.startswith("pipe:")
-    return not others and (elsewhere or any((Path(first) / name).exists() for name in (INDEX_NAME, BUILD_NAME)))
+    return not others and (
+        _is_elsewhere(first) or any((Path(first) / name).exists() for name in (INDEX_NAME, BUILD_NAME))
+    )
+
+
+def _is_elsewhere(path: str) -> bool:
+    return "://" in path or path.startswith("pipe:")
 
 
 def _inspect_folder(args: argparse.Namespace) -> None:
@@ -87,7 +92,7 @@ def _inspect_archive(args: argparse.Namespace) -> None:
     if args.split:
         raise UserError("--split is of shards, and this is an archive; leave it out")
     for path in args.paths:
-        if not os.path.exists(path) and not any(iglob(path, recursive=True)):
+        if not _is_elsewhere(path) and not os.path.exists(path) and not any(iglob(path, recursive=True)):
             raise UserError(
                 f"{path} does not exist; give a shards folder, or an archive's folders, files or quoted globs"
             )

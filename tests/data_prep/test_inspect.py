@@ -141,6 +141,8 @@ def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: In
         ((files, "--product", "snow"), "hold no product 'snow'"),
         ((tmp_path / "nowhere",), "does not exist"),
         ((tmp_path / "*.none",), "does not exist"),
+        (("nowhere://bucket/a.zarr",), "is not a place that shards can be read from"),
+        (("nowhere://bucket/a.zarr", "--format", "fakefiles"), "nowhere://bucket/a.zarr"),
         ((files, "--format", "knmi"), "holds no file like"),
     ):
         code, _, err = inspect(*words)
