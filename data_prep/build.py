@@ -49,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
                 return 0
             quiet = args.quiet or part.number > 0
             built = build(plan, args.out, pool, quiet, Work(part, args.finish))
+        except WorkerDiedError as error:
+            raise DataError(
+                f"a worker died while files were listed ({error.how}): killed, or out of memory; run the same command again"
+            ) from None
         except OSError as error:
             where = error.filename or args.out
             raise DataError(f"{where} cannot be written: {error.strerror}; mend it, then run the same again") from None
