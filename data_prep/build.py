@@ -194,8 +194,9 @@ def _show(console: Console, out: Path, built: Built | None, part: Part) -> None:
         console.print(Text(f"{out} is complete and was built just like this: nothing to do"), soft_wrap=True)
         return
     if built.index is None:
-        what = f"part {part} of {out} is done ({part.said_by}); {built.to_do} tasks of other parts are not"
-        console.print(Text(f"{what}: the last part to end finishes it, or --finish does"), soft_wrap=True)
+        rest = f"{built.to_do} tasks of other parts are not: the last part to end finishes it, or --finish does"
+        after = rest if built.to_do else "another part is finishing the folder"
+        console.print(Text(f"part {part} of {out} is done ({part.said_by}); {after}"), soft_wrap=True)
         return
     show_splits(console, built.index.splits)
     show_gaps(console, built.gaps)
