@@ -50,7 +50,10 @@ def open_group(file: RadarFile, resources: ExitStack) -> Any:
     else:
         store = _store(_Zipped(file, resources.enter_context(zipfile.ZipFile(resources.enter_context(file.open())))))
     resources.callback(store.close)
-    return zarr.open_group(store, mode="r")
+    try:
+        return zarr.open_group(store, mode="r")
+    except FileNotFoundError as error:
+        raise RadarFileError(url or file.name, f"is no Zarr store: it has no group ({' or '.join(MARKS)})") from error
 
 
 def check_codecs(array: Any, name: str) -> None:
