@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.build import build
-from data_prep.building.plan import Options, Plan, make_plan
+from data_prep.building.options import Options
+from data_prep.building.plan import Plan, make_plan
 from data_prep.shards.codecs import DEFAULT
 from data_prep.shards.index import Shards, open_shards
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,6 +23,7 @@ from data_prep.readers.files import RadarFile, archive_files, fits, is_tar, tar_
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
+_LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class FileReader(ABC):
 
         name: the file's, where it is not `source`'s own and the format keeps something in it.
         """
-        self._require_modules()
+        self.require_modules()
         file = RadarFile(Path(source) if isinstance(source, str) else source, name=name)
         with self._guarded(file):
             entries = [entry for entry in self.contents(file) if isinstance(entry, Entry)]
@@ -84,8 +85,8 @@ class FileReader(ABC):
 
     def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         """As `Reader.scan`. Left out are unreadable files and frames whose time occurs more than once (but for the first)."""
-        self._require_modules()
-        paths = archive_files(sources, self.patterns)
+        self.require_modules()
+        paths = self.files(sources)
         left_out: list[LeftOut] = []
         found: list[tuple[Path, str, Entry]] = []
         for path, listed in zip(paths, each(self.listed, paths), strict=True):
@@ -104,6 +105,23 @@ class FileReader(ABC):
         entries = [entry for _, _, entry in found if entry.product == chosen]
         cadence_s = usual_step_s([recording.times[0] for recording in recordings])
         return Scan(chosen, cadence_s or entries[0].interval_s or self.cadence_s, recordings, left_out)
+
+    def files(self, sources: Sequence[str]) -> list[Path]:
+        """The paths that `sources` stand for, sorted. Raises UserError where there are none."""
+        return archive_files(sources, self.patterns)
+
+    def recognise(self, path: Path) -> None:
+        """Raises RadarFileError where a file, or of a tar the first that fits, does not hold a frame of this format."""
+        member = next((name for name in tar_members(path) if fits(name, self.patterns)), None) if is_tar(path) else ""
+        if member is None:
+            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+        file, left_out = RadarFile(path, member), None
+        with self._guarded(file):
+            for one in islice(self.contents(file), _LOOKED_THROUGH):
+                if isinstance(one, Entry):
+                    return
+                left_out = left_out or one
+        raise RadarFileError(file.name, left_out.reason if left_out else f"holds no frame that {self.name} can give")
 
     def listed(self, path: Path) -> _Listed:
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
@@ -152,7 +170,8 @@ class FileReader(ABC):
             what = f"cannot be read as {self.name} ({type(error).__name__}: {reason})"
             raise RadarFileError(file.name, what) from error
 
-    def _require_modules(self) -> None:
+    def require_modules(self) -> None:
+        """Raises UserError naming the extra that brings what is not installed."""
         from importlib.util import find_spec
 
         for module, extra in self.modules:

@@ -139,7 +139,9 @@ def _values(node: Any, name: str) -> list[Any]:
         raise _unfit(node, name, f"holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
     if dtype.kind not in "iufb" and not _is_text(dtype):  # compounds, references, lists of any length
         raise _unfit(node, name, "is neither numbers nor text")
-    if shape is None or dtype.kind == "O":  # text of any length
+    if shape is None or dtype.kind == "O":
+        # libhdf5 believes what a damaged file says of texts of any length: gigabytes, or a walk without end; no bound can
+        # be set from here, so that is for the limits of the process (`data_prep.workers`)
         return list(np.ravel(node.attrs[name]).tolist())
     values = np.empty(shape, dtype)
     attribute.read(values)
