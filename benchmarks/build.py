@@ -23,7 +23,8 @@ from benchmarks.report import Goal, Report
 from benchmarks.timing import Contender, in_turns
 from data_prep.build import build
 from data_prep.building.layout import WHOLE_FRAMES, Cutting
-from data_prep.building.plan import Options, make_plan
+from data_prep.building.options import Options
+from data_prep.building.plan import make_plan
 
 AT_LEAST = 0.5  # of the library's frames per second
 FRAMES_QUICK = 3
@@ -58,6 +59,7 @@ REAL = (
     Case("MRMS, crop of 384", "mrms", "mrms/PrecipRate*.grib2", 12, (_ECCODES,), Cutting(crop=384)),
     Case("RADOLAN RY", "radolan", "dwd/radolan_ry/*.gz", 13, _RADOLAN),
     Case("RADOLAN YW", "radolan", "dwd/radolan_yw/*.gz", 12, _RADOLAN),
+    Case("CF netCDF", "netcdf", "derived/*_cf.nc", 12, (Library("netCDF4", "netCDF4", own_libraries.netcdf),)),
     Case("MeteoNet", "meteonet", "meteonet/rainfall_NW*.npz", 15, (Library("numpy", "numpy", own_libraries.meteonet),)),
 )
 
