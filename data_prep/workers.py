@@ -56,21 +56,27 @@ class WorkerDiedError(Exception, Generic[Task]):
 
 _to_parent: Connection | None = None
 _refused: dict[str, str] = {}
+_inside: list[str] = [""]  # the files that are being read, one inside the other
 
 
 @contextmanager
 def reading(label: str) -> Iterator[None]:
-    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before."""
+    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before.
+
+    Inside another file (a tar) it is the inner one that is refused, and the time begins anew with it and after it.
+    """
     if label in _refused:
         raise RadarFileError(label, _refused[label])
     if _to_parent is None:
         yield
         return
+    _inside.append(label)
     _to_parent.send(("reading", label))
     try:
         yield
     finally:
-        _to_parent.send(("reading", ""))
+        _inside.pop()
+        _to_parent.send(("reading", _inside[-1]))
 
 
 def _serve(connection: Connection, limits: Limits, folder: str) -> None:
