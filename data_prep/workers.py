@@ -12,8 +12,10 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -86,6 +88,7 @@ def _serve(connection: Connection, limits: Limits, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(limits.memory_bytes)
+    _say_nothing()
     _to_parent = connection
     while True:
         try:
@@ -105,6 +108,12 @@ def _outcome(function: Callable[[Any], Any], task: Any) -> tuple[Any, BaseExcept
         except Exception:
             error = RuntimeError(traceback.format_exc())
         return None, error
+
+
+def _say_nothing() -> None:
+    """Libraries tell the terminal what they meet in a damaged file, and fail at telling it; the error itself is enough."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None
 
 
 def _limit_memory(most_bytes: int) -> None:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from data_prep.errors import RadarFileError
@@ -62,7 +63,9 @@ class Tally:
         if self.faults[key] <= 2:
             print(f"--- {specimen.format} {label}\n{says[-1500:]}", flush=True)
             self.keep.mkdir(parents=True, exist_ok=True)
-            (self.keep / f"{specimen.format}-{label.replace('/', '_')[:120]}").write_bytes(content)
+            replace(specimen, name=Path(specimen.name).name).write(
+                self.keep / f"{specimen.format}-{label.replace('/', '_')[:100]}", content
+            )
 
     def show(self) -> None:
         """A line per format, and the kinds of faults."""
@@ -102,6 +105,12 @@ def mutants(chosen: list[Specimen], seed: int, until: float) -> Iterator[tuple[S
             # small ones are as good at finding faults, and much faster
             specimen = rng.choices(some, [1.0 / (1 + len(one.content) / 50_000) for one in some])[0]
             number = rng.getrandbits(40)
+            if specimen.beside and number % 8 == 0:
+                [(name, content)] = rng.sample(sorted(specimen.beside.items()), 1)
+                what, content = mutant(content, number)
+                other = replace(specimen, beside={**specimen.beside, name: content})
+                yield other, f"{Path(specimen.name).name}-{name}-{number}-{what}", specimen.content
+                continue
             what, content = mutant(specimen.content, number)
             yield specimen, f"{Path(specimen.name).name}-{number}-{what}", content
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from data_prep.building.layout import read_recording
 from data_prep.encoding import encoding_named
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import MOST_REASON, RadarFileError, UserError
 from data_prep.frames import RadarFrame
 from data_prep.readers import Recording, reader_named
 from data_prep.readers.file_reader import FileReader
 
 _MOST_FRAMES = 6
-LONGEST_REASON = 500
+_MOST_PIXELS = 1 << 25  # of a field that is looked at whole
 
 
 class Looked(NamedTuple):
@@ -37,6 +37,9 @@ def look(task: tuple[str, str, Path]) -> Looked:
         outcome, says = _frames(*task)
     except RadarFileError as error:
         outcome, says = _refused(error, task[2])
+    except UserError as error:
+        in_catalog = task[0] == "sevir" and "CATALOG.csv" in str(error)  # which no archive can be read without
+        outcome, says = _refused(error, task[2]) if in_catalog else ("fault", f"a UserError of no file: {error}")
     except MemoryError:
         outcome, says = "fault", "MemoryError"
     except Exception:
@@ -81,6 +84,8 @@ def _wrong(frame: RadarFrame, recording: Recording) -> str:
         return f"grid {grid}"
     if not 1900 <= frame.time.year <= 2100:
         return f"time {frame.time}"
+    if frame.stored.size > _MOST_PIXELS:
+        return ""
     if not frame.field.dtype == np.float32 or np.isinf(frame.field).any():
         return "field is not finite float32"
     codes = frame.encode(encoding_named(recording.product.encoding))
@@ -89,9 +94,9 @@ def _wrong(frame: RadarFrame, recording: Recording) -> str:
 
 def _refused(error: UserError, path: Path) -> tuple[str, str]:
     says = str(error)
-    if path.name not in says and path.stem not in says:
+    if not any(file.name in says for file in (path, *path.parent.iterdir())) and "CATALOG.csv" not in says:
         return "fault", f"does not name {path.name}: {says[:300]!r}"
-    if len(says) > LONGEST_REASON + len(str(path)) or not says.isprintable():
+    if len(says) > MOST_REASON + len(str(path)) + 100 or not says.isprintable():
         return "fault", f"{len(says)} characters, or some that cannot be printed: {says[:300]!r}"
     return "refused", says
 
