@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -50,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
             quiet = args.quiet or part.number > 0
             built = build(plan, args.out, pool, quiet, Work(part, args.finish))
         except WorkerDiedError as error:
-            raise DataError(
-                f"a worker died while files were listed ({error.how}): killed, or out of memory; run the same command again"
-            ) from None
+            raise _worker_died("the archive was listed", error) from None
         except OSError as error:
             where = error.filename or args.out
             raise DataError(f"{where} cannot be written: {error.strerror}; mend it, then run the same again") from None
@@ -141,12 +140,16 @@ def _write_all(folder: BuildFolder, plan: Plan, tasks: list[ShardTask], pool: Po
                 folder.record(task, record)
                 advance(len(task.sequences))
     except WorkerDiedError as error:
-        raise DataError(
-            f"a worker died while building {error.task.stem} ({error.how}): killed, or out of memory; "
-            "run the same command again, with fewer --workers if memory is short, to go on from there"
-        ) from None
+        raise _worker_died(f"{error.task.stem} was built", error) from None
     if any(task.strict for task in tasks):
         _refuse_unreadable(folder.records(tasks))
+
+
+def _worker_died(when: str, error: WorkerDiedError[Any]) -> DataError:
+    return DataError(
+        f"a worker died while {when} ({error.how}): killed, or out of memory; run the same command again, with fewer "
+        "--workers if memory is short, to go on from there"
+    )
 
 
 def _all_there(folder: BuildFolder, plan: Plan) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -39,6 +40,8 @@ def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: S
     Only the chosen command's module is imported. What deepspeed puts in front (--local_rank=N) is passed over: its
     environment says the same.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what no encoding can
     argv = [word for word in argv if not word.startswith(("--local_rank=", "--local-rank="))]
     parser = argparse.ArgumentParser(prog=prog, description=about)
     choices = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+MOST_REASON = 600  # characters: what is wrong with a file is often shown with a piece of it
+
 
 class ExpectedError(Exception):
     """An end the program foresees: printed as one sentence without a traceback, `exit_code` is the process's."""
@@ -25,14 +27,30 @@ class UserError(ExpectedError):
 
 
 class RadarFileError(UserError):
-    """A radar file that cannot be read: names the file and the reason."""
+    """A radar file that cannot be read: names the file and the reason, a line that can be printed and is not too long."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = str(path), reason
+        self.path, self.reason = str(path), printable(reason, MOST_REASON)
+        super().__init__(f"{printable(self.path)}: {self.reason}")
 
     def __reduce__(self) -> tuple[type[RadarFileError], tuple[str, str]]:
         return RadarFileError, (self.path, self.reason)  # crosses process borders in the builder
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """The text in one line, with what no terminal should be sent escaped, and cut in its middle to `most` characters.
+
+    Names of files and what stands in them may be anything: control characters, lines, bytes that are no UTF-8.
+    """
+    text = _cut(text, most)
+    if text.isprintable():
+        return text
+    escaped = (one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)
+    return _cut("".join(escaped), most)
+
+
+def _cut(text: str, most: int | None) -> str:
+    return text if most is None or len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2 - 3) :]}"
 
 
 class DataError(ExpectedError):

@@ -18,6 +18,8 @@ from data_prep.encoding import Encoding, Unit
 GridUnit = Literal["m", "degree"]
 _EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
 _BAND = 1 << 16  # pixels looked up at a time
+_PROJ_WORD = re.compile(r"\+?\w+(?:=[-+.,:@\w]+)?")  # no slash: a file's words open no other file
+_LONGEST_PROJ = 1000
 _IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
 
 
@@ -114,7 +116,10 @@ def metric_proj(proj: str) -> str:
     """The PROJ string with the earth's axes in metres.
 
     Some archives (KNMI) give +a and +b in kilometres without saying so; an earth of less than 100 km is one of those.
+    Raises ValueError where it is not of words like +lat_0=90.
     """
+    if len(proj) > _LONGEST_PROJ or not all(map(_PROJ_WORD.fullmatch, proj.split())):
+        raise ValueError(f"{proj[:100]!r} is no PROJ string (+proj=... +...)")
 
     def to_metres(match: re.Match[str]) -> str:
         axis, value = match.group(1), float(match.group(2))

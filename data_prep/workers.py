@@ -12,8 +12,10 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import time
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -57,21 +59,27 @@ class WorkerDiedError(Exception, Generic[Task]):
 
 _to_parent: Connection | None = None
 _refused: dict[str, str] = {}
+_inside: list[str] = [""]  # the files that are being read, one inside the other
 
 
 @contextmanager
 def reading(label: str) -> Iterator[None]:
-    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before."""
+    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before.
+
+    Inside another file (a tar) it is the inner one that is refused, and the time begins anew with it and after it.
+    """
     if label in _refused:
         raise RadarFileError(label, _refused[label])
     if _to_parent is None:
         yield
         return
+    _inside.append(label)
     _to_parent.send(("reading", label))
     try:
         yield
     finally:
-        _to_parent.send(("reading", ""))
+        _inside.pop()
+        _to_parent.send(("reading", _inside[-1]))
 
 
 def _serve(connection: Connection, limits: Limits, folder: str) -> None:
@@ -81,6 +89,7 @@ def _serve(connection: Connection, limits: Limits, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(limits.memory_bytes)
+    _say_nothing()
     _to_parent = connection
     while True:
         try:
@@ -100,6 +109,12 @@ def _outcome(function: Callable[[Any], Any], task: Any) -> tuple[Any, BaseExcept
         except Exception:
             error = RuntimeError(traceback.format_exc())
         return None, error
+
+
+def _say_nothing() -> None:
+    """Libraries tell the terminal what they meet in a damaged file, and fail at telling it; the error itself is enough."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None
 
 
 def _limit_memory(most_bytes: int) -> None:

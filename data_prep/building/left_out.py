@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.errors import printable
 from data_prep.readers import LeftOut
 
 _EXAMPLES, _UNREADABLE_EXAMPLES = 3, 1000  # files that are damaged are all named
+_MOST_TEXT = 1000  # characters of one example
 
 
 class LeftOuts(BaseModel):
@@ -50,4 +52,4 @@ class LeftOuts(BaseModel):
     def _remember(self, item: LeftOut) -> None:
         most = _UNREADABLE_EXAMPLES if item.reason == "unreadable" else _EXAMPLES
         if len(self.of_reason(item.reason)) < most:
-            self.examples.append((item.what, item.reason, item.detail))
+            self.examples.append((printable(item.what, _MOST_TEXT), item.reason, printable(item.detail, _MOST_TEXT)))

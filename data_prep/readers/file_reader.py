@@ -6,6 +6,7 @@ is done here: files in folders, globs, gzip and tars, products, frames that occu
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +19,15 @@ from typing import BinaryIO, NamedTuple
 
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import RadarFrame
+from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
-from data_prep.readers.files import RadarFile, archive_files, fits, is_tar, tar_members
+from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fits, is_tar, tar_members
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
 _LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
+_YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
+_MOST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,11 @@ class FileReader(ABC):
         self.require_modules()
         file = RadarFile(Path(source) if isinstance(source, str) else source, name=name)
         with self._guarded(file):
-            entries = [entry for entry in self.contents(file) if isinstance(entry, Entry)]
-            return [self.frame(file, entry) for entry in entries if product in (None, entry.product.name)]
+            entries = [_checked(file, entry) for entry in self.contents(file) if isinstance(entry, Entry)]
+            frames = [self.frame(file, entry) for entry in entries if product in (None, entry.product.name)]
+            for frame in frames:
+                _check_place(file, frame)
+            return frames
 
     def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         """As `Reader.scan`. Left out are unreadable files and frames whose time occurs more than once (but for the first)."""
@@ -125,27 +132,28 @@ class FileReader(ABC):
 
     def listed(self, path: Path) -> _Listed:
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
-        with reading(str(path)):
-            return self._listed(path)
+        with reading(str(path)), self._guarded(RadarFile(path)):
+            check_ordinary(path)
+            if not is_tar(path):
+                return self._listed(RadarFile(path), "")
+            listed = _Listed([], [])
+            for member in (name for name in tar_members(path) if fits(name, self.patterns)):
+                file = RadarFile(path, member)
+                try:
+                    with reading(file.name), self._guarded(file):
+                        inside = self._listed(file, member)
+                except RadarFileError as error:
+                    inside = _Listed([], [LeftOut(file.name, "unreadable", error.reason)])
+                listed.entries.extend(inside.entries)
+                listed.left_out.extend(inside.left_out)
+            if not any(listed):
+                raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+            return listed
 
-    def _listed(self, path: Path) -> _Listed:
-        listed = _Listed([], [])
-        members = [name for name in tar_members(path) if fits(name, self.patterns)] if is_tar(path) else [""]
-        if not members:
-            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
-        for member in members:
-            file = RadarFile(path, member)
-            try:
-                with self._guarded(file):
-                    for one in self.contents(file):
-                        listed.left_out.append(one) if isinstance(one, LeftOut) else listed.entries.append(
-                            (member, one)
-                        )
-            except RadarFileError as error:
-                if not member:
-                    raise
-                listed.left_out.append(LeftOut(file.name, "unreadable", error.reason))
-        return listed
+    def _listed(self, file: RadarFile, member: str) -> _Listed:
+        found = list(self.contents(file))
+        entries = [(member, _checked(file, one)) for one in found if isinstance(one, Entry)]
+        return _Listed(entries, [one for one in found if isinstance(one, LeftOut)])
 
     def read(self, recording: Recording) -> list[RadarFrame]:
         """The one frame. Raises RadarFileError, also where the frame's time is no longer the one listed."""
@@ -156,6 +164,7 @@ class FileReader(ABC):
             raise RadarFileError(file.name, f"is now of {frame.time:%Y-%m-%d %H:%M} UTC, not as it was listed")
         if frame.unit != recording.product.unit:
             raise RadarFileError(file.name, f"is now in {frame.unit}, not as it was listed")
+        _check_place(file, frame)
         return [frame]
 
     @contextmanager
@@ -163,6 +172,8 @@ class FileReader(ABC):
         """Whatever a damaged file makes a parser raise becomes one RadarFileError."""
         try:
             yield
+        except ProjectionError as error:
+            raise RadarFileError(file.name, str(error)) from error
         except UserError:
             raise
         except Exception as error:
@@ -180,6 +191,26 @@ class FileReader(ABC):
                     f"format {self.name} needs {module}, which is not installed; "
                     f"install DS-Nowcast with its extra [{extra}]"
                 )
+
+
+def _checked(file: RadarFile, entry: Entry) -> Entry:
+    """Raises RadarFileError where a damaged file gives what a build of all others would fail at."""
+    if entry.time.year not in _YEARS:
+        what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {_YEARS[0]} to {_YEARS[-1]}"
+        raise RadarFileError(file.name, what)
+    name = entry.product.name
+    if not name.isprintable() or len(name) > _MOST_NAME:
+        raise RadarFileError(file.name, f"its product's name is {name!r}, expected a short text")
+    return entry
+
+
+def _check_place(file: RadarFile, frame: RadarFrame) -> None:
+    grid, shape = frame.grid, frame.stored.shape
+    if shape != grid.shape:
+        raise RadarFileError(file.name, f"has {shape} pixels on a grid of {grid.shape}")
+    if not (all(map(math.isfinite, (*grid.pixel, grid.west, grid.north))) and min(grid.pixel) > 0.0):
+        what = f"its pixels of {grid.pixel} begin at {grid.west}, {grid.north}, expected finite numbers"
+        raise RadarFileError(file.name, what)
 
 
 def _one_product(entries: list[Entry], name: str | None) -> Product:

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from data_prep.errors import RadarFileError, UserError
 
 MOST_BYTES = 1 << 29  # of a file once decompressed; a national composite is some MB
 MOST_PIXELS = 1 << 27  # of one frame; the largest known, MRMS, has 24.5 million
+MOST_MEMBERS = 1 << 18  # of a tar; a year of frames every 5 minutes are 105,120
+_LARGEST_HEADER, _LONGEST_NAME = 1 << 20, 255  # of a tar's member
 _COMPRESSED = (".gz", ".bz2")
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
 _CHUNK = 1 << 20
@@ -113,6 +115,7 @@ class RadarFile:
         """Where it lies on a disk as it is; None where it must be unpacked or is a file object: use `open` or `content`."""
         if not isinstance(self._source, Path) or self._member:
             return None
+        check_ordinary(self._source)
         with open(self._source, "rb") as file:
             return None if _compression(file.read(3)) else self._source
 
@@ -170,6 +173,12 @@ class RadarFile:
         return rows, columns
 
 
+def check_ordinary(path: Path) -> None:
+    """Raises RadarFileError where a path is a pipe or a device: opening or reading it might never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RadarFileError(path, "is a pipe or a device, expected an ordinary file")
+
+
 def _compression(head: bytes) -> str:
     return "gzip" if head[:2] == b"\x1f\x8b" else "bzip2" if head[:3] == b"BZh" else ""
 
@@ -195,13 +204,12 @@ def _decompressing(file: BinaryIO) -> Iterator[IO[bytes] | gzip.GzipFile | bz2.B
 
 
 def _at_most(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File, most: int, name: str) -> bytes:
-    parts, size = [], 0
+    whole = io.BytesIO()  # its value is no copy
     while part := file.read(_CHUNK):
-        size += len(part)
-        if size > most:
+        if whole.tell() + len(part) > most:
             raise RadarFileError(name, f"holds more than {most} bytes once it is unpacked; unpack it, or it is damaged")
-        parts.append(part)
-    return b"".join(parts)
+        whole.write(part)
+    return whole.getvalue()
 
 
 def _all(file: BinaryIO, name: str) -> bytes:
@@ -222,7 +230,7 @@ def _content(path: Path, member: str, size: int, changed_ns: int) -> bytes:
 
 def tar_members(path: Path) -> list[str]:
     """The names of the files in a tar. Raises RadarFileError."""
-    return list(_members(path, *_identity(path))) if _plain_tar(path) else list(_unpacked(path, *_identity(path)))
+    return list(_members(path, *_identity(path)))
 
 
 def tar_member(path: Path, name: str) -> bytes:
@@ -230,18 +238,15 @@ def tar_member(path: Path, name: str) -> bytes:
 
     A compressed tar is unpacked in memory whole, and kept until another one is asked for.
     """
-    if not _plain_tar(path):
-        found = _unpacked(path, *_identity(path)).get(name)
-    else:
-        place = _members(path, *_identity(path)).get(name)
-        found = None
-        if place:
-            with open(path, "rb") as file:
-                file.seek(place[0])
-                found = file.read(place[1])
-    if found is None:
+    place = _members(path, *_identity(path)).get(name)
+    if place is None:
         raise RadarFileError(path, f"holds no file {name!r}")
-    return found
+    offset, size = place
+    if not _plain_tar(path):
+        return _unpacked(path, *_identity(path))[offset : offset + size]
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -256,31 +261,49 @@ def _plain_tar(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _members(path: Path, size: int, changed_ns: int) -> dict[str, tuple[int, int]]:
-    """Offset and size of each file in a tar that is not compressed."""
+    """Offset and size of each file in a tar, in its bytes once they are decompressed."""
+    plain = _plain_tar(path)
     try:
-        with tarfile.open(path, "r:") as archive:
-            places = {item.name: (item.offset_data, item.size) for item in archive if item.isfile()}
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        with open(path, "rb") if plain else io.BytesIO(_unpacked(path, size, changed_ns)) as file:
+            return _places(file)
+    except RadarFileError:
+        raise
+    except Exception as error:  # tarfile raises what it meets, of any type
         raise RadarFileError(path, f"cannot be read as a tar ({error})") from error
-    if any(offset + length > size or length > MOST_BYTES for offset, length in places.values()):
-        raise RadarFileError(path, "cannot be read as a tar (a file in it is larger than it is)")
-    return places
 
 
 @lru_cache(maxsize=1)
-def _unpacked(path: Path, size: int, changed_ns: int) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    left = MOST_BYTES
-    try:
-        with open(path, "rb") as file, _decompressing(file) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
-            for item in archive:
-                if not item.isfile():
-                    continue
-                stream = archive.extractfile(item)
-                if item.size > left or stream is None:
-                    raise RadarFileError(path, f"holds more than {MOST_BYTES} bytes; unpack it and give the folder")
-                files[item.name] = stream.read()
-                left -= item.size
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise RadarFileError(path, f"cannot be read as a compressed tar ({error})") from error
-    return files
+def _unpacked(path: Path, size: int, changed_ns: int) -> bytes:
+    with open(path, "rb") as file:
+        return _all(file, str(path))
+
+
+def _places(file: BinaryIO) -> dict[str, tuple[int, int]]:
+    end, places = file.seek(0, os.SEEK_END), dict[str, tuple[int, int]]()
+    file.seek(0)
+    headers: Any = _Headers(file)
+    with tarfile.open(fileobj=headers, mode="r:") as archive:
+        for number, item in enumerate(iter(archive.next, None)):
+            archive.members = []  # type: ignore[attr-defined]  # where it keeps all that it meets
+            if number >= MOST_MEMBERS:
+                raise ValueError(f"it holds more than {MOST_MEMBERS} files; split it")
+            if not item.isfile():
+                continue
+            if item.offset_data + item.size > end or item.size > MOST_BYTES or item.issparse():
+                raise ValueError("a file in it is larger than it is")
+            if max(map(len, item.name.split("/"))) > _LONGEST_NAME:
+                raise ValueError(f"a name in it has more than {_LONGEST_NAME} characters")
+            places[item.name] = (item.offset_data, item.size)
+    return places
+
+
+class _Headers:
+    """A tar of which nothing but headers is read: one that says to be large is not believed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"a header in it has {size} bytes")
+        return self._file.read(size)

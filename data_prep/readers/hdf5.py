@@ -21,6 +21,7 @@ MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some M
 MOST_VALUES = 1024  # of one attribute
 MOST_LINKS = 4096  # in one group that is listed
 _MOST_ATTRIBUTE = 1 << 20  # bytes
+MOST_CHARACTERS = 4096  # of a text; what reads it may work in their square
 # What h5py raises on damaged files, depending on the bytes damaged.
 _FAILURES = (
     OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError, MemoryError,
@@ -157,6 +158,8 @@ def text(node: Any, name: str) -> str:
     values = _values(node, name)
     if len(values) != 1 or not isinstance(values[0], str | bytes):
         raise _unfit(node, name, "is not one text")
+    if len(values[0]) > MOST_CHARACTERS:
+        raise _unfit(node, name, f"is longer than {MOST_CHARACTERS}")
     return as_text(values[0])
 
 

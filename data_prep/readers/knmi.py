@@ -76,7 +76,7 @@ class KnmiReader(FileReader):
     def contents(self, file: RadarFile) -> list[Entry | LeftOut]:
         """The file's one frame; a forecast is left out."""
         with open_hdf5(file) as opened:
-            header = _header(opened)
+            header = _header(opened, file)
         if header.valid not in (None, header.end):
             return [LeftOut(file.name, "a forecast, not an observation", f"valid at {header.valid:%Y-%m-%d %H:%M} UTC")]
         return [Entry(header.end, header.product, interval_s=header.interval_s)]
@@ -84,13 +84,13 @@ class KnmiReader(FileReader):
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
         with open_hdf5(file) as opened:
-            header = _header(opened)
+            header = _header(opened, file)
             stored = read(dataset(opened, "image1/image_data", header.grid.shape, header.dtype))
         lookup = _lookup(header.gain, header.offset, header.missing, header.product.unit, header.dtype.itemsize)
         return RadarFrame(stored, header.product.unit, header.end, header.grid, lookup)
 
 
-def _header(file: Any) -> Header:
+def _header(file: Any, of: RadarFile) -> Header:
     image, overview = member(file, "image1"), member(file, "overview")
     name = text(image, "image_geo_parameter")
     if name not in PRODUCTS:
@@ -110,7 +110,7 @@ def _header(file: Any) -> Header:
     if product.unit == "dBZ" and dtype == np.uint8:
         missing = missing - {_NO_ECHO} | {_NO_DATA}
     valid = _time(image, "image_datetime_valid") if "image_datetime_valid" in image.attrs else None
-    return Header(product, start, end, _grid(file), gain, offset, missing, dtype, valid)
+    return Header(product, start, end, _grid(file, of), gain, offset, missing, dtype, valid)
 
 
 def _time(group: Any, name: str) -> datetime:
@@ -136,21 +136,22 @@ def _calibration(group: Any) -> tuple[float, float]:
     return gain, offset_mm
 
 
-def _grid(file: Any) -> Grid:
+def _grid(file: Any, of: RadarFile) -> Grid:
     """KNMI counts rows from the pole: north = row offset * (negative) pixel height; offsets are of the outer corner."""
     place = member(file, "geographic")
     rows, columns, height_km, width_km, row_offset, column_offset = (
         numbers(place, f"geo_{name}", 1)[0]
         for name in ("number_rows", "number_columns", "pixel_size_y", "pixel_size_x", "row_offset", "column_offset")
     )
-    if rows < 1 or columns < 1 or height_km >= 0 or width_km <= 0:
-        what = f"{rows:g} x {columns:g} pixels of {height_km:g} x {width_km:g} km, expected rows from north to south"
+    shape = of.check_pixels(int(rows), int(columns))
+    if height_km >= 0 or width_km <= 0:
+        what = f"pixels of {height_km:g} x {width_km:g} km, expected rows from north to south"
         raise RadarFileError(file.filename, f"its grid has {what}")
     if text(place, "geo_dim_pixel") != "KM,KM":
         raise RadarFileError(file.filename, f"its pixel size is in {text(place, 'geo_dim_pixel')}, expected KM,KM")
     proj = text(member(place, "map_projection"), "projection_proj4_params")
     return Grid(
-        shape=(int(rows), int(columns)),
+        shape=shape,
         proj=metric_proj(proj.replace("+units=km", "+units=m")),
         pixel=(-height_km * 1000.0, width_km * 1000.0),
         west=column_offset * width_km * 1000.0,

@@ -31,6 +31,7 @@ from data_prep.readers.scaling import Scaling, pixels
 
 QUANTITIES: dict[str, Unit] = {"DBZH": "dBZ", "TH": "dBZ", "RATE": "mm/h", "ACRR": "mm/h"}  # ACRR: a sum in mm
 OBJECTS = ("COMP", "IMAGE")
+MOST_PICTURES = 1024  # of one file; OPERA's have two
 _DATASET, _DATA = re.compile(r"dataset([1-9]\d{0,5})"), re.compile(r"data([1-9]\d{0,5})")
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d)(\d\d)(\d\d)")
 _PROJ_WORD = re.compile(r"\+?(\w+(?:=[-+.,:@\w]+)?)")  # no slash: nothing of a file's is opened
@@ -100,9 +101,12 @@ def _pictures(file: Any) -> Iterator[Picture]:
     kind = text(member(file, "what"), "object")
     if kind not in OBJECTS:
         raise RadarFileError(file.filename, f"holds an object {kind}, this reader takes {' or '.join(OBJECTS)}")
-    for path in _numbered(file, file, _DATASET):
-        for name in _numbered(file, member(file, path), _DATA):
-            yield _picture(file, f"{path}/{name}")
+    paths = _numbered(file, file, _DATASET)
+    places = (f"{path}/{name}" for path in paths for name in _numbered(file, member(file, path), _DATA))
+    for number, place in enumerate(places):
+        if number == MOST_PICTURES:
+            raise RadarFileError(file.filename, f"holds more than {MOST_PICTURES} pictures")
+        yield _picture(file, place)
 
 
 def _numbered(file: Any, group: Any, pattern: re.Pattern[str]) -> list[str]:

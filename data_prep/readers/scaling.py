@@ -42,7 +42,8 @@ class Scaling:
 
         Compared in float32: a file may keep the values in float32 and `nodata` in float64, or the other way round.
         """
-        nodata, undetect = (np.float32(np.nan if value is None else value) for value in (self.nodata, self.undetect))
+        with np.errstate(over="ignore"):
+            nodata, undetect = (np.float32(np.nan if one is None else one) for one in (self.nodata, self.undetect))
         return (raw == nodata) | np.isnan(raw), raw == undetect
 
     def values(self, raw: NDArray[Any]) -> NDArray[np.float32]:

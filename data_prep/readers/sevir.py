@@ -24,6 +24,7 @@ from data_prep.frames import Grid, RadarFrame
 from data_prep.readers import Each, LeftOut, Reader, Recording, Scan, in_turn
 from data_prep.readers.hdf5 import as_text, dataset, member, open_hdf5, require_h5py
 from data_prep.readers.sevir_catalog import VIL, SevirRecording, catalogs, events, once
+from data_prep.workers import reading
 
 CADENCE_S = 300
 LR_PIXELS, LR_FRAMES = 3, 2  # of SEVIR that one of SEVIR-LR is made of
@@ -70,7 +71,7 @@ class SevirReader:
 
 def shape_without_ids(path: Path) -> tuple[int, ...] | None:
     """The shape of `vil` in a file that has no `id`; None where it has. Raises RadarFileError."""
-    with open_hdf5(path) as file:
+    with reading(str(path)), open_hdf5(path) as file:
         return None if "id" in file else tuple(getattr(member(file, "vil"), "shape", ()))
 
 

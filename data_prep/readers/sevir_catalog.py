@@ -14,6 +14,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -105,8 +106,9 @@ def _file(root: Path, name: str) -> Path | str:
     *folders, last = PurePosixPath(name).parts
     for tail in dict.fromkeys([(*folders, last), (*folders[:1], last), (*folders[1:], last), (last,)]):
         for base in (root / "data", root):
-            if base.joinpath(*tail).is_file():
-                return base.joinpath(*tail)
+            with suppress(OSError):  # a name that is too long for any file
+                if base.joinpath(*tail).is_file():
+                    return base.joinpath(*tail)
     return "file is missing"
 
 
