@@ -21,13 +21,18 @@ from data_prep.readers.hdf5 import MOST_BYTES, as_text
 MOST_CHUNKS = 1 << 16  # of one dataset; OPERA's NIMBUS has 512
 _MOST_GROWTH = 1 << 12  # bytes by which a filter may enlarge a chunk that it cannot compress, beside a 64th
 _BAND = 1 << 22  # bytes read at once where there are no chunks
+_SMALL = 1 << 16  # values of a chunk: for fewer each step costs more to call than to do
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of the filters
 
 
 def read(data: Any) -> NDArray[Any]:
     """All values of what `hdf5.dataset` gave for numbers, in this machine's byte order. Raises RadarFileError."""
     _check_size(data)
-    values = np.empty(data.shape, data.dtype.newbyteorder("="))
+    native = data.dtype.newbyteorder("=")
+    if data.chunks == data.shape:
+        [(_, values)] = blocks(data)
+        return values.astype(native, copy=False)
+    values = np.empty(data.shape, native)
     for place, block in blocks(data):
         values[place] = block
     return values
@@ -36,22 +41,34 @@ def read(data: Any) -> NDArray[Any]:
 def blocks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
     """The same part by part: where it lies, and its values as stored. Raises RadarFileError.
 
-    A part is a chunk, or a band of rows where there are none.
+    A part is a chunk, a row of chunks where they are small, or a band of rows where there are none.
     """
     _check_size(data)
     if data.chunks is None:
         rows = max(_BAND // (math.prod(data.shape[1:]) * data.dtype.itemsize or 1), 1)
         for row in range(0, data.shape[0], rows):
             yield (slice(row, row + rows),), data[row : row + rows]
-        return
+    elif math.prod(data.chunks) >= _SMALL:
+        yield from _chunks(data)
+    else:
+        for rows, chunks in itertools.groupby(_chunks(data), key=lambda chunk: chunk[0][0]):
+            band = np.empty((min(rows.stop, data.shape[0]) - rows.start, *data.shape[1:]), data.dtype)
+            for (_, *columns), block in chunks:
+                band[(slice(None), *columns)] = block
+            yield (rows,), band
+
+
+def _chunks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    shape, steps, dtype = data.shape, data.chunks, data.dtype  # h5py asks the library each time
     filters, stored = _filters(data), _stored_chunks(data)
-    for offset in itertools.product(*(range(0, n, step) for n, step in zip(data.shape, data.chunks, strict=True))):
-        place = tuple(slice(at, at + step) for at, step in zip(offset, data.chunks, strict=True))
-        inside = tuple(slice(0, n - at) for at, n in zip(offset, data.shape, strict=True))
+    for offset in itertools.product(*(range(0, n, step) for n, step in zip(shape, steps, strict=True))):
+        place = tuple(slice(at, at + step) for at, step in zip(offset, steps, strict=True))
+        inside = tuple(slice(0, n - at) for at, n in zip(offset, shape, strict=True))
         if offset in stored:
-            yield place, _chunk(data, offset, filters)[inside]
+            content = _chunk(data, offset, filters, math.prod(steps) * dtype.itemsize, dtype.itemsize)
+            yield place, np.frombuffer(content, dtype).reshape(steps)[inside]
         else:  # never written: all of it has the fill value
-            yield place, np.full(data.chunks, data.fillvalue, data.dtype)[inside]
+            yield place, np.full(steps, data.fillvalue, dtype)[inside]
 
 
 def _check_size(data: Any) -> None:
@@ -87,19 +104,18 @@ def _stored_chunks(data: Any) -> set[tuple[int, ...]]:
     return set(found)
 
 
-def _chunk(data: Any, offset: tuple[int, ...], filters: list[int]) -> NDArray[Any]:
+def _chunk(data: Any, offset: tuple[int, ...], filters: list[int], size: int, item_bytes: int) -> bytes:
     skipped, content = data.id.read_direct_chunk(offset)
-    size = math.prod(data.chunks) * data.dtype.itemsize
     try:
         for place, number in reversed(list(enumerate(filters))):
             if skipped >> place & 1:
                 continue
-            content = _inflated(content, size) if number == _DEFLATE else _unshuffled(content, data.dtype.itemsize)
+            content = _inflated(content, size) if number == _DEFLATE else _unshuffled(content, item_bytes)
         if len(content) != size:
             raise ValueError(f"{len(content)} bytes, expected {size}")
     except (zlib.error, ValueError) as error:
         raise RadarFileError(data.file.filename, f"{data.name!r} has a damaged chunk ({error})") from error
-    return np.frombuffer(content, data.dtype).reshape(data.chunks)
+    return bytes(content)
 
 
 def _inflated(content: bytes, size: int) -> bytes:
