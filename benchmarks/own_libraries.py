@@ -69,7 +69,8 @@ def odim(paths: list[Path]) -> Fields:
 def pgm(paths: list[Path]) -> Fields:
     """numpy: FMI's dBZ are half a code - 32."""
     for path in paths:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read()
         header = re.match(rb"P5\s(?:#.*\n)*(\d+) (\d+)\s(\d+)\s", content)
         assert header
         columns, rows = int(header[1]), int(header[2])
@@ -110,7 +111,8 @@ def radolan(paths: list[Path]) -> Fields:
 def radolan_by_numpy(paths: list[Path]) -> Fields:
     """numpy: the same in the fewest steps, hundredths of a millimetre in the lower 12 bits."""
     for path in paths:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read()
         rows, columns = re.search(rb"GP *(\d+)x *(\d+)", content).groups()  # type: ignore[union-attr]
         codes = np.frombuffer(content, "<u2", offset=content.index(b"\x03") + 1).reshape(int(rows), int(columns))
         field = (codes & 0x0FFF) * np.float32(0.12)

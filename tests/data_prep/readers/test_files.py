@@ -1,0 +1,56 @@
+"""Files that are unpacked: gzip in all the forms that its own tool takes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.errors import RadarFileError
+from data_prep.readers import files
+from data_prep.readers.files import RadarFile
+
+CONTENT = np.random.default_rng(0).integers(0, 20, 300_000).astype(np.uint8).tobytes()
+PACKED = gzip.compress(CONTENT, 1)  # more than one step
+FORMS = {
+    "one": (PACKED, CONTENT),
+    "nothing in it": (gzip.compress(b""), b""),
+    "several, one after the other": (PACKED + gzip.compress(b"end") + PACKED, CONTENT + b"end" + CONTENT),
+    "zeros after it": (PACKED + bytes(70_000), CONTENT),
+    "zeros between two": (PACKED + bytes(70_000) + PACKED, CONTENT + CONTENT),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gzip_is_unpacked_as_its_own_tool_does(form: str, tmp_path: Path) -> None:
+    packed, content = FORMS[form]
+    assert gzip.decompress(packed) == content
+    path = tmp_path / "a.gz"
+    path.write_bytes(packed)
+    assert RadarFile(path).content == RadarFile(io.BytesIO(packed)).content == content
+    assert RadarFile(path).head(5) == content[:5]
+
+
+@pytest.mark.parametrize("length", [11, 30, len(PACKED) // 2, len(PACKED) - 8, len(PACKED) - 1])
+def test_gzip_that_is_cut_off_is_named(length: int) -> None:
+    with pytest.raises(RadarFileError, match=r"a\.gz: cannot be unpacked"):
+        _ = RadarFile(io.BytesIO(PACKED[:length]), name="a.gz").content
+
+
+@pytest.mark.parametrize(
+    "damaged", [PACKED[:-8] + bytes(8), PACKED + b"more", PACKED[:1000] + b"\xff" * 100 + PACKED[1100:]]
+)
+def test_gzip_of_another_checksum_or_with_something_after_it_is_named(damaged: bytes) -> None:
+    with pytest.raises(RadarFileError, match=r"a\.gz: cannot be unpacked"):
+        _ = RadarFile(io.BytesIO(damaged), name="a.gz").content
+
+
+def test_a_bomb_is_unpacked_no_further_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+    bomb = gzip.compress(bytes(1 << 20), 9)
+    assert len(RadarFile(io.BytesIO(bomb)).content) == 1 << 20
+    with pytest.raises(RadarFileError, match="holds more than 1048576 bytes"):
+        _ = RadarFile(io.BytesIO(bomb * 1000)).content
