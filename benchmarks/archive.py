@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.build import build
-from data_prep.building.plan import Options, Plan, make_plan
+from data_prep.building.options import Options
+from data_prep.building.plan import Plan, make_plan
 from data_prep.shards.codecs import DEFAULT
 from data_prep.shards.index import Shards, open_shards
-from data_prep.simulate import simulate
 
 FRAMES = 49  # of an event, as SEVIR's
 SPLIT = "train"
-_REAL = "derived/sevir_layout"  # in NOWCAST_RADAR_DATA: KNMI's rain in SEVIR's layout
+SIMULATED = "simulated storms"
+DATA = "NOWCAST_RADAR_DATA"  # the variable that names the folder of real archives
+_REAL = "derived/sevir_layout"  # in it: KNMI's rain in SEVIR's layout
 _SAMPLES_PER_SHARD = 4  # so that there are shards for two workers
 
 
@@ -44,7 +48,7 @@ class Archive:
 
     def packed_as(self, codec: str, folder: Path) -> Archive:
         """The same with shards of another codec, built in `folder`."""
-        build(plan(self.folder, folder, codec), folder, workers=1)
+        build(plan(self.folder, folder, codec), folder)
         return replace(self, shards=open_shards(folder))
 
     def codes(self) -> Iterator[NDArray[np.uint8]]:
@@ -60,13 +64,19 @@ def make_archive(folder: Path, events: int, size: int) -> Archive:
 
     size: rows and columns of simulated ones.
     """
-    out, data = folder / "archive", os.environ.get("NOWCAST_RADAR_DATA")
+    out, data = folder / "archive", os.environ.get(DATA)
     if data is None:
-        simulate(out, events, size, FRAMES, seed=0, workers=len(os.sched_getaffinity(0)))
-        return open_archive(out, folder, "simulated storms")
+        simulate(out, events, size)
+        return open_archive(out, folder, SIMULATED)
     real = replicate(Path(data, _REAL), out, events)
     what = f"events of KNMI's rain in SEVIR's layout ({real}, the others these mirrored and turned)"
     return open_archive(out, folder, what if events > real else "events of KNMI's rain in SEVIR's layout")
+
+
+def simulate(out: Path, events: int, size: int) -> None:
+    """Simulated storms, by a process of its own: its workers would import the benchmark that is running, and torch with it."""
+    shape = f"--events {events} --size {size} --frames {FRAMES}".split()
+    subprocess.run([sys.executable, "-m", "data_prep", "simulate", "--out", out, *shape, "--quiet"], check=True)
 
 
 def replicate(source: Path, out: Path, events: int) -> int:
@@ -102,14 +112,13 @@ def _symmetry(event_HWT: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 def open_archive(source: Path, folder: Path, what: str = "given events") -> Archive:
     """An archive in SEVIR's layout that is there already; its shards are built in `folder`."""
-    build(plan(source, folder / "shards"), folder / "shards", workers=1)
+    build(plan(source, folder / "shards"), folder / "shards")
     return Archive(source, open_shards(folder / "shards"), what)
 
 
 def plan(archive: Path, out: Path, codec: str = DEFAULT) -> Plan:
     """The build of all events into one split."""
     options = Options(
-        format="sevir", sources=(str(archive),), product=None, split_dates=None, split=SPLIT, frames=None, stride=None, crop=None,
-        min_wet=0.0, max_missing=1.0, encoding=None, samples_per_shard=_SAMPLES_PER_SHARD, seed=0, codec=codec,
+        format="sevir", sources=(str(archive),), split=SPLIT, max_missing=1.0, samples_per_shard=_SAMPLES_PER_SHARD, codec=codec
     )  # fmt: skip
     return make_plan(options, out, strict=True)

@@ -1,48 +1,146 @@
-"""Building shards against reading the same frames with h5py alone, both in one process."""
+"""Building shards, from the listing to the index, against reading the same frames with their format's own library alone.
+
+Simulated storms always; with NOWCAST_RADAR_DATA also the real archives there. Each pair takes turns on one core.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
-import h5py
-
-from benchmarks.archive import Archive, plan
-from benchmarks.command import Setting, main
+from benchmarks import own_libraries
+from benchmarks.archive import DATA, SIMULATED, SPLIT, simulate
+from benchmarks.command import EVENTS, EVENTS_QUICK, SIZE, SIZE_QUICK, Setting, main
+from benchmarks.own_libraries import Library
 from benchmarks.report import Goal, Report
-from benchmarks.timing import in_turns
+from benchmarks.timing import Contender, in_turns
 from data_prep.build import build
+from data_prep.building.layout import WHOLE_FRAMES, Cutting
+from data_prep.building.options import Options
+from data_prep.building.plan import make_plan
 
-READING, BUILDING = "h5py alone", "build with one worker"
+AT_LEAST = 0.5  # of the library's frames per second
+FRAMES_QUICK = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """An archive. files: a glob below its folder. frames: of a sequence; None as its events have."""
+
+    name: str
+    format: str
+    files: str
+    frames: int | None
+    libraries: tuple[Library, ...]
+    cutting: Cutting = WHOLE_FRAMES
+
+
+_ODIM = Library("h5py", "h5py", own_libraries.odim)
+_ECCODES = Library("eccodes", "eccodes", own_libraries.grib)
+_RADOLAN = (
+    Library("wradlib", "wradlib", own_libraries.radolan),
+    Library("numpy", "numpy", own_libraries.radolan_by_numpy),
+)
+SEVIR = Case("SEVIR", "sevir", "**/*.h5", None, (Library("h5py", "h5py", own_libraries.sevir),))
+REAL = (
+    Case("KNMI", "knmi", "knmi/*.h5", 23, (Library("h5py", "h5py", own_libraries.knmi),)),
+    Case("OPERA dBZ", "odim", "opera/CIRRUS/*.hdf", 4, (_ODIM,)),
+    Case("OPERA mm/h", "odim", "opera/NIMBUS/*.hdf", 3, (_ODIM,)),
+    Case("FMI PGM", "fmi", "fmi/pgm/**/*.pgm.gz", 20, (Library("numpy", "numpy", own_libraries.pgm),)),
+    Case("FMI GeoTIFF", "fmi", "fmi/geotiff/**/*.tif", 3, (Library("rasterio", "rasterio", own_libraries.geotiff),)),
+    Case("MRMS, tiles of 384", "mrms", "mrms/PrecipRate*.grib2", 12, (_ECCODES,), Cutting(tile=384)),
+    Case("MRMS, crop of 384", "mrms", "mrms/PrecipRate*.grib2", 12, (_ECCODES,), Cutting(crop=384)),
+    Case("RADOLAN RY", "radolan", "dwd/radolan_ry/*.gz", 13, _RADOLAN),
+    Case("RADOLAN YW", "radolan", "dwd/radolan_yw/*.gz", 12, _RADOLAN),
+    Case("CF netCDF", "netcdf", "derived/*_cf.nc", 12, (Library("netCDF4", "netCDF4", own_libraries.netcdf),)),
+    Case("MeteoNet", "meteonet", "meteonet/rainfall_NW*.npz", 15, (Library("numpy", "numpy", own_libraries.meteonet),)),
+)
 
 
 def run(setting: Setting) -> Report:
-    """Measures both."""
-    archive = setting.archive
-    rates = in_turns({READING: lambda: read(archive), BUILDING: lambda: rebuild(archive)}, setting.rounds)
-    frames, rows, columns = archive.shards.shape_THW
-    what = f"{archive.events} {archive.what} of {frames} frames, {rows} x {columns} pixels, one core"
-    return Report("build", what, "frames/s", rates, [Goal(BUILDING, [READING], 0.5)])
+    """Measures all that there are."""
+    what = (
+        "whole archives on one core, from the listing to the index; MB/s of float32 fields and of the archive's files"
+    )
+    report = Report("build", what, "frames/s", {}, [])
+    with tempfile.TemporaryDirectory() as folder:
+        for case, paths in cases(setting, Path(folder)):
+            measure(case, paths, setting.rounds, report)
+    return report
 
 
-def read(archive: Archive) -> float:
-    """All events, one after the other."""
-    frames = 0
-    for path in archive.files:
-        with h5py.File(path) as file:
-            for event in range(len(file["vil"])):
-                frames += file["vil"][event].shape[-1]
-    return frames
+def cases(setting: Setting, folder: Path) -> Iterator[tuple[Case, list[Path]]]:
+    """What is measured, and its files."""
+    simulated = setting.archive.folder
+    if setting.archive.what != SIMULATED:
+        yield replace(SEVIR, name="SEVIR, real rain"), setting.archive.files
+        simulated = folder / "simulated"
+        simulate(simulated, *((EVENTS_QUICK, SIZE_QUICK) if setting.quick else (EVENTS, SIZE)))
+    yield replace(SEVIR, name="SEVIR, simulated"), sorted(simulated.glob(SEVIR.files))
+    for case in REAL if DATA in os.environ else ():
+        paths = sorted(Path(os.environ[DATA]).glob(case.files))
+        yield (replace(case, frames=FRAMES_QUICK), paths[:FRAMES_QUICK]) if setting.quick else (case, paths)
 
 
-def rebuild(archive: Archive) -> float:
-    """All events, from the listing to the index."""
+def measure(case: Case, paths: list[Path], rounds: int, report: Report) -> None:
+    """Adds an archive's rates, goal and notes to the report."""
+    ours, contenders = f"{case.name}: build", dict[str, Contender]()
+    for library in case.libraries:
+        name = f"{case.name}: {library.name} alone"
+        if library.installed:
+            contenders[name] = partial(read, library, paths)
+        else:
+            report.absent[name] = f"pip install {library.name}"
+    if not contenders:
+        return
+    report.goals.append(Goal(ours, list(contenders), AT_LEAST))
+    contenders[ours] = partial(rebuild, case, paths)
+    with on_one_core():
+        rates = in_turns(contenders, rounds)
+    report.rates.update(rates)
+    library = next(library for library in case.libraries if library.installed)
+    sizes = [field.size for field in library.read(paths)]
+    stored = sum(path.stat().st_size for path in paths)
+    for name, found in rates.items():
+        field_bytes, file_bytes = (total / len(sizes) * median(found) / 1e6 for total in (sum(sizes) * 4, stored))
+        report.notes[name] = f"{field_bytes:,.0f} MB/s of fields, {file_bytes:,.3g} of files"
+
+
+def read(library: Library, paths: list[Path]) -> float:
+    """All frames, one after the other."""
+    return sum(1 for _ in library.read(paths))
+
+
+def rebuild(case: Case, paths: list[Path]) -> float:
+    """The same frames, from the listing to the index."""
+    options = Options(
+        format=case.format, sources=tuple(map(str, paths)), frames=case.frames, cutting=case.cutting, split=SPLIT,
+        max_missing=1.0,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "shards"
-        built = build(plan(archive.folder, out), out, workers=1)
-    assert built is not None
-    return sum(split.samples for split in built.index.splits.values()) * built.index.frames
+        plan = make_plan(options, out, strict=True)
+        built = build(plan, out)
+    assert built is not None and built.index is not None and not built.left_out.of_reason("unreadable")
+    return sum(len(sequence.times) for task in plan.tasks for sequence in task.sequences)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keeps this process on one of the cores that it may use."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ from rich.text import Text
 
 from benchmarks.timing import Rates, Spread, fastest, ratio, spread
 
-PACKAGES = ("torch", "deepspeed", "webdataset", "numpy", "h5py", "cramjam", "lz4", "zstandard", "litdata")
+PACKAGES = (
+    "torch", "deepspeed", "webdataset", "numpy", "h5py", "cramjam", "lz4", "zstandard", "litdata", "rasterio", "eccodes",
+    "wradlib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Report:
     rates: Rates
     goals: list[Goal]
     notes: dict[str, str] = field(default_factory=dict)  # by contender: what stands beside its rate
+    absent: dict[str, str] = field(default_factory=dict)  # contenders that are not installed: how to install them
 
     def ratios(self) -> list[tuple[Goal, str, Spread]]:
         """Each goal, whom it was measured against, and the ratio."""
@@ -57,6 +61,7 @@ class Report:
             "unit": self.unit,
             "rates": {name: {**asdict(spread(rounds)), "rounds": rounds} for name, rounds in self.rates.items()},
             "notes": self.notes,
+            "absent": self.absent,
             "ratios": [
                 {"ours": goal.ours, "against": other, **asdict(found), "to_reach": goal.at_least,
                  "reached": found.median >= goal.at_least}
@@ -95,6 +100,8 @@ def publish(report: Report, folder: Path, console: Console) -> None:
         found = spread(rates)
         rate = f"{_short(found.median)} ({_short(found.least)} - {_short(found.most)})"
         table.add_row(Text(name), rate, "", report.notes.get(name, ""))
+    for name, how in report.absent.items():
+        table.add_row(Text(name), "absent", "", Text(how))
     table.add_section()
     for goal, other, found in report.ratios():
         table.add_row(

@@ -9,8 +9,9 @@ from data_prep.console import main
 COMMANDS = {
     "simulate": ("data_prep.simulate", "write a SEVIR-like archive of simulated storms, to try everything with"),
     "build": ("data_prep.build", "turn a radar archive into WebDataset shards"),
-    "inspect": ("data_prep.inspect", "show what a shards folder holds"),
+    "inspect": ("data_prep.inspect", "show what an archive or a shards folder holds"),
     "verify": ("data_prep.verify", "check every byte of a shards folder"),
+    "stats": ("data_prep.stats", "write value statistics into a shards folder's index"),
 }
 
 

@@ -19,6 +19,7 @@ GridUnit = Literal["m", "degree"]
 _EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
 _PROJ_WORD = re.compile(r"\+?\w+(?:=[-+.,:@\w]+)?")  # no slash: a file's words open no other file
 _LONGEST_PROJ = 1000
+_BAND = 1 << 16  # pixels looked up at a time
 _IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
 
 
@@ -138,14 +139,42 @@ class Lookup:
     def __init__(self, values: NDArray[np.floating[Any]]) -> None:
         assert values.shape in ((1 << 8,), (1 << 16,))
         self.values = np.asarray(values, np.float32)
-        self._codes: dict[tuple[str, Unit], NDArray[Any]] = {}
+        self._codes: dict[tuple[str, Unit], _Table] = {}
 
-    def codes(self, encoding: Encoding, unit: Unit) -> NDArray[Any]:
-        """The encoding's code of each of the archive's, (codes,). unit: of the values."""
-        key = encoding.name, unit
-        if key not in self._codes:
-            self._codes[key] = encoding.encode(self.values, unit)
-        return self._codes[key]
+    def field(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """The values of codes, float32, same shape."""
+        return looked_up(self.values, stored)
+
+    def encode(self, stored: NDArray[Any], encoding: Encoding, unit: Unit) -> NDArray[Any]:
+        """The encoding's codes for the archive's, same shape. unit: of the values."""
+        if (encoding.name, unit) not in self._codes:
+            self._codes[encoding.name, unit] = _Table(encoding.encode(self.values, unit))
+        return self._codes[encoding.name, unit].of(stored)
+
+
+class _Table:
+    """The codes that stand for an archive's, (codes,)."""
+
+    def __init__(self, codes: NDArray[Any]) -> None:
+        self._codes = codes
+        self._pairs: NDArray[np.uint16] | None = None  # of two codes of a byte at once: half as many to look up
+        if len(codes) == 1 << 8 and codes.dtype == np.uint8:
+            self._pairs = codes[np.arange(1 << 16, dtype=np.uint16).view(np.uint8)].view(np.uint16)
+
+    def of(self, stored: NDArray[Any]) -> NDArray[Any]:
+        if self._pairs is None or stored.size % 2 or not stored.flags.c_contiguous:
+            return looked_up(self._codes, stored)
+        return looked_up(self._pairs, stored.reshape(-1).view(np.uint16)).view(np.uint8).reshape(stored.shape)
+
+
+def looked_up(table: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """`table[codes]` for unsigned codes of any shape, in bands: the indices that numpy makes of them stay in the cache."""
+    assert len(table) == 1 << 8 * codes.itemsize and codes.dtype.kind == "u"  # so that none lies beyond it
+    values = np.empty(codes.shape, table.dtype)
+    step = max(_BAND // max(math.prod(codes.shape[1:]), 1), 1)
+    for start in range(0, len(codes), step):
+        np.take(table, codes[start : start + step], out=values[start : start + step], mode="clip")
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,13 +198,13 @@ class RadarFrame:
         if self.codes is None:
             return np.asarray(self.stored, np.float32)
         if isinstance(self.codes, Lookup):
-            return np.asarray(self.codes.values[self.stored])
+            return self.codes.field(self.stored)
         return self.codes.decode(self.stored, self.unit)
 
     def encode(self, encoding: Encoding) -> NDArray[Any]:
         """(rows, columns) codes; the archive's own, bit for bit, where it already uses this encoding."""
         if isinstance(self.codes, Lookup):
-            return np.asarray(self.codes.codes(encoding, self.unit)[self.stored])
+            return self.codes.encode(self.stored, encoding, self.unit)
         if self.codes is not None and self.codes.name == encoding.name:
             return self.stored
         return encoding.encode(self.field, self.unit)

@@ -1,122 +1,120 @@
-"""`inspect`: what a shards folder holds, as a table and, on request, a picture of some of its sequences."""
+"""`inspect`: what an archive or a shards folder holds: what, when, where, gaps, values; as tables, JSON, pictures."""
 
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
+import json
+import os
+from collections.abc import Sequence
+from glob import iglob
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from data_prep.building.account import in_bytes
-from data_prep.console import whole
+from data_prep.building.folder import BUILD_NAME
+from data_prep.console import positive, whole
 from data_prep.errors import DataError, UserError
-from data_prep.frames import Grid, pixel_in_words
-from data_prep.shards.index import Shards, Split, open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.inspection.archive import ArchiveView, look_at_archive
+from data_prep.inspection.as_json import archive_json, folder_json
+from data_prep.inspection.draw import COLUMNS, ROWS, check_path, draw_archive, draw_folder, draw_map
+from data_prep.inspection.folder import FolderView, look_at_folder
+from data_prep.inspection.show import show_archive, show_folder
+from data_prep.readers import READERS
+from data_prep.shards.index import INDEX_NAME, open_shards
+from data_prep.workers import WorkerDiedError, Workers
 
-EXAMPLE = "python -m data_prep inspect shards/sevir --picture sevir.png"
-_BARS = " ▁▂▃▄▅▆▇█"
-_BAR_WIDTH = 32
-_ROWS, _COLUMNS = 3, 5  # of the picture
+EXAMPLE = """
+python -m data_prep inspect shards/sevir --picture sevir.png
+  python -m data_prep inspect /data/mrms --product PrecipRate --picture mrms.png --map where.png
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `inspect`."""
-    parser.add_argument("folder", metavar="DIR", help="a shards folder, or its URL")
-    parser.add_argument("--picture", type=Path, metavar="F.png", help=f"draw {_COLUMNS} frames of {_ROWS} sequences")
-    parser.add_argument("--split", metavar="NAME", help="the split to draw from (default: the first)")
+    about = "a shards folder or its URL, or an archive: folders, files or globs in quotes"
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=about)
+    parser.add_argument("--format", choices=list(READERS), help="of an archive (default: found out by trying)")
+    parser.add_argument("--product", metavar="NAME", help="of an archive with several (default: each)")
+    about_sample = "frames of an archive's product that are read, evenly in time (default 32)"
+    parser.add_argument("--sample", type=positive, default=32, metavar="N", help=about_sample)
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one per core)")
+    parser.add_argument(
+        "--picture", type=Path, metavar="F.png", help=f"draw {ROWS} rows of {COLUMNS} frames, and where"
+    )
+    parser.add_argument("--map", type=Path, metavar="F.png", help="draw where it all is, by split")
+    parser.add_argument("--split", metavar="NAME", help="of shards, to draw from (default: the first)")
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="chooses the sequences drawn (default 0)")
-    parser.add_argument("--quiet", action="store_true", help="no table")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table, writes the picture."""
-    shards = open_shards(args.folder)
-    if not args.quiet:
-        show(Console(highlight=False), shards)
-    if args.picture:
-        draw(shards, args.split or next(iter(shards.index.splits)), args.picture, args.seed)
+    """Prints tables or JSON, draws what is asked for."""
+    for option, path in (("--picture", args.picture), ("--map", args.map)):
+        if path:
+            check_path(option, path)
+    if args.format is None and is_shards_folder(args.paths):
+        _inspect_folder(args)
+    else:
+        _inspect_archive(args)
     return 0
 
 
-def show(console: Console, shards: Shards) -> None:
-    """What the index says: the archive in general, then a line for each split."""
-    index = shards.index
-    rows, columns = index.shape
-    about = Table(box=None, show_header=False)
-    about.add_row("archive", Text(f"{index.archive}, {index.unit}, every {index.cadence_s} s"))
-    about.add_row(
-        "sequence",
-        Text(f"{index.frames} frames of {rows} x {columns} pixels of {pixel_in_words(index.pixel, index.pixel_unit)}"),
-    )
-    about.add_row("codes", Text(f"{index.encoding}, {index.codec}, {index.frames_per_chunk} frames a chunk"))
-    for reason, count in index.left_out.items():
-        about.add_row("left out", Text(f"{count}: {reason}"))
-    console.print(about)
-    console.print(_split_table(shards))
-    console.print(_time_and_code_table(shards))
-
-
-def _split_table(shards: Shards) -> Table:
-    table = Table(box=None)
-    table.add_column("split")
-    for column in ("sequences", "shards", "size", "missing", "wet"):
-        table.add_column(column, justify="right")
-    for name, split in shards.index.splits.items():
-        size = in_bytes(sum(shard.bytes for shard in split.shards))
-        shares = f"{split.missing_share:.2%}", f"{split.wet_share:.2%}"
-        table.add_row(name, str(split.samples), str(len(split.shards)), size, *shares)
-    return table
-
-
-def _time_and_code_table(shards: Shards) -> Table:
-    table = Table(box=None)
-    for column in ("split", "first frame", "last frame", "how often each code, low to high"):
-        table.add_column(column, no_wrap=True)
-    for name, split in shards.index.splits.items():
-        table.add_row(name, split.first_time[:16], split.last_time[:16], code_bar(shards, split))
-    return table
-
-
-def code_bar(shards: Shards, split: Split) -> str:
-    """A line of blocks, the frequency of seen codes from low to high; an eighth of height is a factor of ten.
-
-    The scale is logarithmic because nearly all pixels of most archives are dry.
-    """
-    codes = shards.index.codes
-    seen = np.array(split.code_counts[: codes.missing if codes.dtype == np.uint8 else 255], np.float64)
-    counts = np.array([part.sum() for part in np.array_split(seen, _BAR_WIDTH)])
-    highest = len(_BARS) - 1
-    with np.errstate(divide="ignore"):
-        heights = np.clip(np.ceil(highest + np.log10(counts / max(counts.max(), 1.0))), 0, highest)
-    return "".join(_BARS[int(height)] for height in np.where(counts > 0, np.maximum(heights, 1), 0))
-
-
-def draw(shards: Shards, split: str, path: Path, seed: int) -> None:
-    """Writes a PNG of some sequences of a split. Raises UserError, DataError where a sample is damaged."""
-    from data_prep.pictures import (  # late: matplotlib is slow to import and only this needs it
-        Strip,
-        film_strip,
+def is_shards_folder(paths: Sequence[str]) -> bool:
+    """Whether the one path is a folder with an index or with a build that is not finished, or a URL."""
+    [first, *others] = paths
+    return not others and (
+        _is_elsewhere(first) or any((Path(first) / name).exists() for name in (INDEX_NAME, BUILD_NAME))
     )
 
-    index, samples = shards.index, shards.split(split).samples
-    if not path.parent.is_dir():
-        raise UserError(f"--picture {path}: {path.parent} is not a folder; give one that exists")
-    chosen = sorted(np.random.default_rng(seed).permutation(samples)[:_ROWS].tolist())
-    strips, grids = [], []
-    for number in chosen:
-        meta, codes_THW = read_sample(shards, split, number)
+
+def _is_elsewhere(path: str) -> bool:
+    return "://" in path or path.startswith("pipe:")
+
+
+def _inspect_folder(args: argparse.Namespace) -> None:
+    if args.product:
+        raise UserError(f"{args.paths[0]} is a shards folder, which holds one product; leave --product out")
+    shards = open_shards(args.paths[0])
+    split = args.split or next(iter(shards.index.splits))
+    shards.split(split)
+    view = look_at_folder(shards)
+    _say(args, folder_json(view) if args.json else view)
+    if args.picture:
+        draw_folder(args.picture, view, split, args.seed)
+    if args.map:
+        grids = {name: [sample.grid for sample in seen.samples] for name, seen in view.splits.items()}
+        draw_map(args.map, grids, f"{shards.index.archive}: where its sequences are")
+
+
+def _inspect_archive(args: argparse.Namespace) -> None:
+    if args.split:
+        raise UserError("--split is of shards, and this is an archive; leave it out")
+    for path in args.paths:
+        if not _is_elsewhere(path) and not os.path.exists(path) and not any(iglob(path, recursive=True)):
+            raise UserError(
+                f"{path} does not exist; give a shards folder, or an archive's folders, files or quoted globs"
+            )
+    with Workers(args.workers or len(os.sched_getaffinity(0))) as pool:
         try:
-            times = [datetime.fromisoformat(time) for time in meta["times"]]
-            grids.append(Grid.from_dict(meta["grid"]))
-            strips.append(Strip(str(meta["key"]), index.codes.decode(codes_THW, index.unit), times))
-        except (KeyError, TypeError, ValueError) as error:
+            view = look_at_archive(args.paths, args.format, args.product, args.sample, pool, args.quiet or args.json)
+        except WorkerDiedError as error:
             raise DataError(
-                f"{shards.source.location}: the JSON of sample {number} of {split} is damaged ({error!r})"
+                f"a worker died while reading {args.paths[0]} ({error.how}): killed, or out of memory; run the same command "
+                "again, with fewer --workers if memory is short"
             ) from None
-    title = f"{index.archive}, {split}, {samples} sequences"
-    film_strip(path, strips, unit=index.unit, grid=grids[0], title=title, columns=_COLUMNS)
+    _say(args, archive_json(view) if args.json else view)
+    if args.picture:
+        draw_archive(args.picture, view)
+    if args.map:
+        grids = {product.product.name: product.grids for product in view.products}
+        draw_map(args.map, grids, f"{view.format}: where its frames are")
+
+
+def _say(args: argparse.Namespace, what: ArchiveView | FolderView | dict[str, Any]) -> None:
+    if isinstance(what, dict):
+        print(json.dumps(what, indent=1))
+    elif not args.quiet:
+        console = Console(highlight=False)
+        show_archive(console, what) if isinstance(what, ArchiveView) else show_folder(console, what)

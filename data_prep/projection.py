@@ -1,8 +1,10 @@
-"""The door to pyproj: longitude and latitude to a grid's map projection and back, and its CF description."""
+"""The door to pyproj: longitude and latitude to a grid's map projection and back, and its CF description, written and read."""
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
 from data_prep.frames import Grid, unit_of
+
+_FALSE = ("false_easting", "false_northing")
+_EARTH = ("earth_radius", "semi_major_axis", "semi_minor_axis", "inverse_flattening", "longitude_of_prime_meridian")
+_NO_MAP = ("geopotential_datum_name", "geoid_name", "towgs84")  # of heights, and of changes of datum
 
 
 class ProjectionError(UserError):
@@ -122,6 +128,46 @@ def to_cf(proj: str) -> dict[str, Any]:
         south = attributes.get("standard_parallel", 90.0) < 0
         attributes.setdefault("latitude_of_projection_origin", -90.0 if south else 90.0)
     return attributes
+
+
+def from_cf(attributes: Mapping[str, Any], unit_m: float = 1.0) -> str:
+    """The PROJ string, in metres or degrees, of a CF grid-mapping variable's attributes; `crs_wkt` counts where it is there.
+
+    unit_m: metres of the unit of the coordinates, in which CF has false easting and northing too (appendix F). Raises
+    ProjectionError where the attributes name no projection in length or no longitude and latitude, or lack a number.
+    """
+    given: list[tuple[str, str | tuple[Any, ...]]] = []
+    for name, value in sorted(attributes.items()):
+        if name not in _NO_MAP:
+            given.append((name, value if isinstance(value, str) else tuple(np.ravel(value).tolist())))
+    return _from_cf(tuple(given), unit_m)
+
+
+@lru_cache(maxsize=64)  # pyproj takes half a second for some
+def _from_cf(attributes: tuple[tuple[str, str | tuple[Any, ...]], ...], unit_m: float) -> str:
+    pyproj = _pyproj()
+    given: dict[str, Any] = {
+        name: value[0] if isinstance(value, tuple) and len(value) == 1 else value for name, value in attributes
+    }
+    try:
+        if given.get("crs_wkt"):
+            crs = pyproj.CRS.from_wkt(given["crs_wkt"]).to_2d()
+        else:
+            given |= {name: given[name] * unit_m for name in _FALSE if name in given}
+            for name in _EARTH:  # pyproj would take another earth where one of these cannot be read
+                if name in given and not np.isfinite(float(given[name])):
+                    raise ValueError(f"{name} is {given[name]}")
+            crs = pyproj.CRS.from_cf(given)
+        with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
+            proj = str(crs.to_proj4()).removesuffix(" +type=crs")
+    except (pyproj.exceptions.ProjError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ProjectionError(f"it is refused by pyproj ({reason})") from error
+    if crs.is_derived and crs.is_geographic:
+        raise ProjectionError("it is a rotated longitude and latitude, which no grid here is in")
+    proj = re.sub(r"\+units=\S+|\+to_meter=\S+", "+units=m", proj)  # +x_0 and +y_0 are in metres whatever the unit
+    _crs(proj)
+    return proj
 
 
 @lru_cache(maxsize=64)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import tarfile
+import os
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from data_prep.building.sequences import follows
+from data_prep.building.sequences import iso
 from data_prep.building.splits import Membership, leaks, too_near
-from data_prep.console import Advance, progress
+from data_prep.console import Advance, positive, progress
 from data_prep.errors import DataError
-from data_prep.files import sha256_of
-from data_prep.frames import Grid
-from data_prep.shards.index import Shard, Shards, Split, idx_name, make_idx, open_shards, read_idx
-from data_prep.shards.shard import sample_at
-from data_prep.shards.tally import CodeTally, tally_of
+from data_prep.shards.check import check_shard
+from data_prep.shards.index import ShardMembers, Shards, Split, open_shards, read_idx
+from data_prep.shards.marks import FolderMarks, event_hashes, membership_of, seconds
+from data_prep.shards.parts import ShardPart, each_part, parts_of
+from data_prep.shards.statistics import statistics_of
+from data_prep.shards.stored import meta_at
+from data_prep.shards.tally import CodeTally
+from data_prep.workers import InProcess, Pool, Workers
 
 EXAMPLE = "python -m data_prep verify shards/sevir"
-_SHARE_TOLERANCE = 2e-6  # shares are rounded to six digits
+_KEPT_PLACES = 64  # tables of contents of shards, for naming samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `verify`."""
     parser.add_argument("folder", metavar="DIR", help="a shards folder")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="print faults only")
 
 
@@ -37,9 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints a line per fault; 0 where there is none, else 3."""
     shards = open_shards(args.folder)
     samples = sum(split.samples for split in shards.index.splits.values())
-    count = 0
-    with progress("sequences", samples, quiet=args.quiet) as advance:
-        for fault in faults(shards, advance):
+    workers, count = args.workers or len(os.sched_getaffinity(0)), 0
+    with Workers(workers) as pool, progress("sequences", samples, quiet=args.quiet) as advance:
+        for fault in faults(shards, advance, pool):
             print(fault, flush=True)
             count += 1
     if count:
@@ -49,98 +50,97 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def faults(shards: Shards, advance: Advance = lambda amount: None) -> Iterator[str]:
-    """A sentence for each fault found; the shards are read one sequence at a time. advance: called per sequence."""
-    members: list[Membership] = []
+def faults(shards: Shards, advance: Advance = lambda amount: None, pool: Pool | None = None) -> Iterator[str]:
+    """A sentence for each fault found, in the index's order.
+
+    advance: told of the sequences that are done. pool: where shards are read, one by each worker, a few frames at a time.
+    Raises DataError where a worker dies other than over a sequence.
+    """
+    yield from _index_faults(shards)
+    parts, marks = parts_of(shards), FolderMarks()
+    tallies = {name: CodeTally() for name in shards.index.splits}
+    for part, checked in each_part(check_shard, parts, pool or InProcess()):
+        yield from checked.faults
+        tallies[part.split].add(checked.tally)
+        marks.add(part.split, checked.marks)
+        advance(part.shard.samples)
     for name, split in shards.index.splits.items():
-        tally = CodeTally()
-        for shard in split.shards:
-            yield from _shard_faults(shards, name, shard, tally, members, advance)
-        yield from _split_faults(name, split, tally, [member for member in members if member.split == name])
-    yield from _repeated_keys(members)
-    yield from leaks(members)
-    yield from too_near(members, timedelta(seconds=shards.index.guard_s))
+        yield from _split_faults(name, split, tallies[name], marks)
+    yield from _folder_faults(shards, marks, _Samples(shards, parts))
 
 
-def _shard_faults(
-    shards: Shards, split: str, shard: Shard, tally: CodeTally, members: list[Membership], advance: Advance
-) -> Iterator[str]:
-    tar = shards.folder / shard.name
-    if sha256_of(tar) != shard.sha256:
-        yield f"{shard.name}: its sha256 is not the one in the index"
+def _index_faults(shards: Shards) -> Iterator[str]:
+    """Where the index contradicts itself."""
+    index = shards.index
+    names = Counter(shard.name for split in index.splits.values() for shard in split.shards)
+    yield from (f"{name}: the index names it {count} times" for name, count in names.items() if count > 1)
+    for name, split in index.splits.items():
+        if split.statistics.differs_from(statistics_of(split.tally, index.codes)):
+            yield f"{name}: the index's statistics are not those of its code counts; `python -m data_prep stats` mends them"
+    yield from (f"the index says {count} were left out: {why}" for why, count in index.left_out.items() if count < 1)
+    events = Counter(event for note in index.builds for event in note.events)
+    yield from (f"event {event} belongs to {count} builds of the index" for event, count in events.items() if count > 1)
+    for span in (span for note in index.builds for span in note.spans):
+        if _span_s(span) is None:
+            yield f"a build of the index has sequences from {span[0]!r} to {span[1]!r}"
+
+
+def _span_s(span: tuple[str, str]) -> tuple[int, int] | None:
     try:
-        if (shards.folder / idx_name(shard.name)).read_bytes() != make_idx(tar):
-            yield f"{shard.name}: {Path(idx_name(shard.name)).name} does not fit its headers"
-        places = read_idx(shards.source, shard)
-    except (OSError, tarfile.TarError, DataError) as error:
-        yield f"{shard.name}: cannot be read by its .idx: {error}"
-        advance(shard.samples)
-        return
-    for number, key in enumerate(places.keys):
-        advance(1)
-        try:
-            meta, codes_THW = sample_at(shards, shard, places, number)
-            member = _membership(split, key, meta)
-        except DataError as error:
-            yield str(error)
-            continue
-        except (KeyError, TypeError, ValueError) as error:
-            yield f"{shard.name}: the JSON of {key} is damaged: {error!r}"
-            continue
-        tally.add(tally_of(codes_THW, shards.index.codes))
-        members.append(member)
-        for fault in _sample_faults(key, meta, codes_THW, shards):
-            yield f"{shard.name}: {key}: {fault}"
+        first, last = map(seconds, span)
+    except ValueError:
+        return None
+    return (first, last) if first <= last else None
 
 
-def _membership(split: str, key: str, meta: dict[str, Any]) -> Membership:
-    times, sources = meta["times"], meta["sources"]
-    each = sources * len(times) if len(sources) == 1 else sources[:: max(len(sources) // len(times), 1)]
-    return Membership(split, key, meta["event"], tuple(zip(each, times, strict=True)))
-
-
-def _sample_faults(key: str, meta: dict[str, Any], codes_THW: NDArray[Any], shards: Shards) -> Iterator[str]:
-    """Where the JSON says something else than the codes, the index or the member's name."""
-    index, tally = shards.index, tally_of(codes_THW, shards.index.codes)
-    try:
-        times = [datetime.fromisoformat(time) for time in meta["times"]]
-        grid, frames = Grid.from_dict(meta["grid"]), meta["frames"]
-        said = (frames["shape"], frames["dtype"], frames["codec"], frames["frames_per_chunk"])
-        shares = np.array([meta["missing"], meta["wet"]], np.float64)
-        probability = float(meta["probability"])
-    except (KeyError, TypeError, ValueError) as error:
-        yield f"its JSON is damaged: {error!r}"
-        return
-    if meta.get("key") != key:
-        yield f"its JSON is of {meta.get('key')}"
-    if said != (list(codes_THW.shape), codes_THW.dtype.name, index.codec, index.frames_per_chunk):
-        yield f"its JSON says frames are {frames}"
-    if not 0.0 < probability <= 1.0 or (probability != 1.0 and not index.importance):
-        yield f"its acceptance probability is {probability}"
-    if grid.shape != index.shape:
-        yield f"its grid is {grid.shape[0]} x {grid.shape[1]}"
-    if len(times) != index.frames or not all(follows(a, b, index.cadence_s) for a, b in pairwise(times)):
-        yield f"its times are not {index.frames} at {index.cadence_s} s"
-    if np.any(codes_THW > index.codes.missing):
-        yield f"it has codes beyond those of {index.encoding}"
-    if np.any(np.abs(shares - (tally.missing_share, tally.wet_share)) > _SHARE_TOLERANCE):
-        yield f"its JSON says {shares[0]} missing and {shares[1]} wet, counted {tally.missing_share}, {tally.wet_share}"
-
-
-def _split_faults(name: str, split: Split, tally: CodeTally, members: list[Membership]) -> Iterator[str]:
+def _split_faults(name: str, split: Split, tally: CodeTally, marks: FolderMarks) -> Iterator[str]:
     """Where the index says something else than the samples together."""
     if split.code_counts != tally.code_counts:
         yield f"{name}: the index's code counts are not those of its sequences"
     elif split.tally != tally:
         yield f"{name}: the index's counts of missing and wet are not those of its sequences"
-    times = [time for member in members for _, time in member.frames]
-    if times and (split.first_time, split.last_time) != (min(times), max(times)):
+    times = marks.times_s(name)
+    if times and (split.first_time, split.last_time) != tuple(iso(datetime.fromtimestamp(s, UTC)) for s in times):
         yield f"{name}: the index's first and last time are not those of its sequences"
 
 
-def _repeated_keys(members: list[Membership]) -> Iterator[str]:
-    seen: dict[str, str] = {}
-    for member in members:
-        if member.key in seen:
-            yield f"key {member.key} occurs twice: in {seen[member.key]} and {member.split}"
-        seen[member.key] = member.split
+def _folder_faults(shards: Shards, marks: FolderMarks, samples: _Samples) -> Iterator[str]:
+    """What only all samples together show: repeated keys, leaks between splits, samples of no build."""
+    guard, builds = timedelta(seconds=shards.index.guard_s), shards.index.builds
+    for one, other in map(samples.both, marks.repeated()):
+        if one.key == other.key:
+            yield f"key {other.key} occurs twice: in {one.split} and {other.split}"
+    for pair in marks.shared():
+        yield from leaks(samples.both(pair))
+    for pair in marks.near(guard):
+        yield from too_near(samples.both(pair), guard)
+    spans = [found for note in builds for span in note.spans if (found := _span_s(span))]
+    for sample in map(
+        samples.one, marks.outside(spans, event_hashes(event for note in builds for event in note.events))
+    ):
+        what = f"shows event {sample.event}" if sample.event is not None else f"begins at {sample.frames[0][1]}"
+        yield f"{sample.split}/{sample.key} {what}, which no build of the index has"
+
+
+class _Samples:
+    """Looks samples up by their numbers in the folder."""
+
+    def __init__(self, shards: Shards, parts: list[ShardPart]) -> None:
+        self._shards, self._parts = shards, parts
+        self._firsts = [part.first for part in parts]
+        self._places = lru_cache(maxsize=_KEPT_PLACES)(self._read_places)
+
+    def one(self, number: int) -> Membership:
+        """What the sample shows, by its JSON."""
+        place = bisect_right(self._firsts, number) - 1
+        part, places = self._parts[place], self._places(place)
+        within = number - part.first
+        meta = meta_at(self._shards, part.shard, places, within)
+        return membership_of(part.split, places.keys[within], meta)
+
+    def both(self, pair: tuple[int, int]) -> tuple[Membership, Membership]:
+        """Of two samples."""
+        return self.one(pair[0]), self.one(pair[1])
+
+    def _read_places(self, place: int) -> ShardMembers:
+        return read_idx(self._shards.source, self._parts[place].shard)

@@ -33,6 +33,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 _LISTED_AT_ONCE = 32  # files whose headers one message asks for
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or by a system out of memory: no file's fault
+_ENDS_WITHIN_S = 5.0
 _PRELOADED = ["data_prep.worker_imports"]
 
 
@@ -194,10 +195,15 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in [*self._idle, *self._busy]:
+        for worker in self._idle:
+            worker.connection.close()  # it ends by itself, and libraries tidy up
+        for worker in self._busy:
             worker.process.terminate()
         for worker in [*self._idle, *self._busy]:
-            worker.process.join()
+            worker.process.join(_ENDS_WITHIN_S)
+            if worker.process.exitcode is None:
+                worker.process.kill()
+                worker.process.join()
             worker.connection.close()
         self._idle.clear()
         self._busy.clear()

@@ -19,6 +19,7 @@ from data_prep.files import sha256_of
 from data_prep.frames import Grid
 from data_prep.shards.index import FORMAT_VERSION, BuildNote, Shard, ShardsIndex, Split, make_idx
 from data_prep.shards.samples import META_MEMBER, Packing
+from data_prep.shards.statistics import statistics_of
 from data_prep.shards.tally import tally_of
 
 PROJ = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
@@ -84,6 +85,7 @@ def _split(
         pixels=tally.pixels,
         missing=tally.missing,
         wet=tally.wet,
+        statistics=statistics_of(tally, ENCODINGS[encoding]),
     )
 
 

@@ -115,6 +115,7 @@ def wettest(rain: Any, crop: int) -> tuple[int, int]:
     return top + int(row), left + int(column)
 
 
+@pytest.mark.launch
 def test_a_pixel_of_knmi_stays_where_it_is(radar_data: Path, config: Path, tmp_path: Path) -> None:
     files = sorted((radar_data / "knmi").glob("*.h5"))[60:64]
     source = linked(files, tmp_path / "archive")
@@ -142,6 +143,7 @@ class PartOfMrms(mrms.MrmsReader):
 READER = PartOfMrms()
 
 
+@pytest.mark.launch
 def test_a_pixel_of_mrms_stays_where_it_is(
     radar_data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

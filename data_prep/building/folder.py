@@ -95,8 +95,7 @@ class BuildFolder:
 
     def finish(self, index: ShardsIndex) -> None:
         """Writes `index.json`, by which the folder becomes one to train from."""
-        content = json.dumps(index.model_dump(mode="json"), indent=1) + "\n"
-        write_atomically(self.out / INDEX_NAME, content.encode())
+        write_atomically(self.out / INDEX_NAME, index.content)
         shutil.rmtree(self.build, ignore_errors=True)
 
     def discard(self) -> None:

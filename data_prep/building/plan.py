@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,66 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.building.earlier import Earlier, spans_of
+from data_prep.building.earlier import Earlier
 from data_prep.building.estimate import Estimate, estimate
-from data_prep.building.layout import WHOLE_FRAMES, Cutting, Layout, usual_layout
+from data_prep.building.identity import build_note, settings_hash
+from data_prep.building.layout import Layout, usual_layout
 from data_prep.building.left_out import LeftOuts
-from data_prep.building.selection import Selection
-from data_prep.building.sequences import Found, Gap, Sequence, find_sequences, iso
+from data_prep.building.options import Options
+from data_prep.building.sequences import Gap, Sequence, find_sequences
 from data_prep.building.splits import SplitRule, assign, check_split_name, parse_split_blocks, parse_split_dates
 from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.hashing import permutation
 from data_prep.readers import READERS, LeftOut, Reader, Recording, Scan, reader_named
-from data_prep.shards.codecs import DEFAULT
-from data_prep.shards.index import FORMAT_VERSION, BuildNote, ShardsIndex
+from data_prep.shards.index import BuildNote, ShardsIndex
 from data_prep.shards.samples import Packing, frames_per_chunk
 from data_prep.shards.shard import UNREADABLE, ShardTask
 from data_prep.workers import InProcess, Pool
-
-BLOCKS_GUARD_HOURS = 6.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the user asks for, as far as it decides what is written. None: the archive's own default."""
-
-    format: str
-    sources: tuple[str, ...]
-    product: str | None = None
-    split_dates: str | None = None
-    split_blocks: str | None = None
-    split: str | None = None
-    guard_hours: float | None = None
-    frames: int | None = None
-    stride: int | None = None
-    cadence_s: int | None = None
-    cutting: Cutting = WHOLE_FRAMES
-    min_wet: float = 0.0
-    max_missing: float | None = None
-    importance: float | None = None
-    importance_floor: float = 2e-4
-    encoding: str | None = None
-    samples_per_shard: int = 32
-    seed: int = 0
-    codec: str = DEFAULT
-
-    @property
-    def archive(self) -> str:
-        """What messages call the archive."""
-        return self.sources[0] if len(self.sources) == 1 else f"{self.sources[0]} and {len(self.sources) - 1} more"
-
-    @property
-    def selection(self) -> Selection:
-        """Which samples are kept."""
-        max_missing = 1.0 if self.max_missing is None else self.max_missing
-        return Selection(max_missing, self.min_wet, self.importance, self.importance_floor, self.seed)
-
-    @property
-    def guard(self) -> timedelta:
-        """Between frames of two splits."""
-        usual = BLOCKS_GUARD_HOURS if self.split_blocks else 0.0
-        return timedelta(hours=usual if self.guard_hours is None else self.guard_hours)
 
 
 @dataclass(frozen=True)
@@ -136,7 +89,7 @@ def make_plan(
     recordings = sorted(usable, key=lambda recording: (recording.times[0], recording.label, recording.item))
     parts = _parts(options, scan)
     found = find_sequences(recordings, options.frames, options.stride, scan.cadence_s, options.archive, parts)
-    settings = _settings(options, encoding, found.frames, scan, reader)
+    settings = settings_hash(options, encoding, found.frames, scan, reader)
     before = Earlier(earlier)
     before.check(settings, out)
     fresh = [sequence for sequence in found.sequences if before.lacks(sequence)]
@@ -160,7 +113,8 @@ def make_plan(
         for split, in_split in splits.items()
         for number, part in enumerate(_deal(in_split, split, options, _sequences_per_task(options, guess)))
     ]  # fmt: skip
-    note = _note(settings, recordings, fresh, before, found, options, scan.cadence_s * parts)
+    step = timedelta(seconds=(options.stride or found.frames) * scan.cadence_s * parts)
+    note = build_note(settings, recordings, fresh, before.plans, step)
     return Plan(
         options, unit, scan.cadence_s * parts, found.frames, layout, packing, note, tasks, left_out, found.gaps,
         guess, earlier,
@@ -251,44 +205,3 @@ def _deal(sequences: list[Sequence], split: str, options: Options, per_task: int
 def _needed(sequences: tuple[Sequence, ...], recordings: list[Recording]) -> dict[int, Recording]:
     numbers = {ref.recording for sequence in sequences for ref in sequence.frames}
     return {number: recordings[number] for number in sorted(numbers)}
-
-
-def _settings(options: Options, encoding: str, frames: int, scan: Scan, reader: Reader) -> str:
-    """Equal where two builds' samples are alike."""
-    asked = {
-        "split": [options.split, options.split_dates or reader.split_dates, options.split_blocks],
-        "guard": options.guard.total_seconds(),
-        "archive": [options.format, scan.product.name, scan.product.unit, scan.cadence_s, options.cadence_s],
-        "sequences": [frames, options.stride or frames, vars(options.cutting), encoding],
-        "limits": [options.min_wet, options.max_missing, options.importance, options.importance_floor],
-        "shards": [options.samples_per_shard, options.seed, FORMAT_VERSION, options.codec],
-    }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _note(
-    settings: str,
-    recordings: list[Recording],
-    fresh: list[Sequence],
-    before: Earlier,
-    found: Found,
-    options: Options,
-    cadence_s: int,
-) -> BuildNote:
-    spans = spans_of(fresh, timedelta(seconds=(options.stride or found.frames) * cadence_s))
-    events = sorted({sequence.event for sequence in fresh if sequence.event})
-    return BuildNote(plan=_hash([settings, *before.plans], recordings), settings=settings, spans=spans, events=events)
-
-
-def _hash(first: list[str], recordings: list[Recording]) -> str:
-    """Equal where the bytes will be; a moved archive keeps it, so names are taken relative to what they share."""
-    digest = hashlib.sha256(json.dumps(first).encode())
-    sizes: dict[Path, int] = {}  # a file that was mended has another
-    root = os.path.commonpath([os.path.abspath(recording.path.parent) for recording in recordings])
-    for recording in recordings:
-        name = os.path.relpath(os.path.abspath(recording.path), root)
-        times = [iso(time) for time in recording.times]
-        size = sizes.setdefault(recording.path, recording.path.stat().st_size)
-        identity = [name, recording.member, size, recording.item, recording.event, times]
-        digest.update(json.dumps(identity).encode())
-    return digest.hexdigest()

@@ -88,18 +88,22 @@ def find_sequences(
     messages call it. parts: frames at `cadence_s` of which each frame of a sequence is the mean. Raises UserError where
     `frames` is missing or longer than everything there is.
     """
-    left_out: list[LeftOut] = []
-    events = _event_runs(recordings, cadence_s, left_out)
-    runs = events + _composite_runs(recordings, cadence_s, left_out)
-    gaps = [_gap(a, b, cadence_s) for a, b in pairwise(runs) if a.event == b.event]
+    runs, gaps, left_out = find_runs(recordings, cadence_s)
     if parts > 1:
-        runs = [in_means(run, parts, cadence_s) for run in runs]
-        events, cadence_s = [run for run in runs if run.event], cadence_s * parts
-    frames = frames or _usual_length(events, archive)
+        runs, cadence_s = [in_means(run, parts, cadence_s) for run in runs], cadence_s * parts
+    frames = frames or _usual_length([run for run in runs if run.event], archive)
     _check_length(runs, frames, archive)
     sequences = [sequence for run in runs for sequence in _cut(run, frames, stride or frames, cadence_s, left_out)]
     sequences.sort(key=lambda sequence: (sequence.times[0], sequence.key))
     return Found(_with_unique_keys(sequences), frames, left_out, gaps)
+
+
+def find_runs(recordings: list[Recording], cadence_s: int) -> tuple[list[Sequence], list[Gap], list[LeftOut]]:
+    """Runs without a gap, whole: those of events, then those of all other recordings; the gaps between; what is repeated."""
+    left_out: list[LeftOut] = []
+    runs = [*_event_runs(recordings, cadence_s, left_out), *_composite_runs(recordings, cadence_s, left_out)]
+    gaps = [_gap(a, b, cadence_s) for a, b in pairwise(runs) if a.event == b.event]
+    return runs, gaps, left_out
 
 
 def _gap(before: Sequence, after: Sequence, cadence_s: int) -> Gap:

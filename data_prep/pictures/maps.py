@@ -96,19 +96,30 @@ def edges_of(grids: Iterable[Grid], middle: float) -> list[Line]:
     return lines
 
 
+def box_around(grids: Iterable[Grid]) -> Box | None:
+    """The part of the earth in which all grids lie; None where none does. Raises UserError (no pyproj)."""
+    boxes = [box for grid in dict.fromkeys(grids) if (box := box_of(grid))]
+    if not boxes:
+        return None
+    turns = [round((box.middle - boxes[0].middle) / 360.0) * 360.0 for box in boxes]
+    return Box(
+        west=min(box.west - turn for box, turn in zip(boxes, turns, strict=True)),
+        east=max(box.east - turn for box, turn in zip(boxes, turns, strict=True)),
+        south=min(box.south for box in boxes),
+        north=max(box.north for box in boxes),
+    )
+
+
 def region_around(grids: Sequence[Grid], height_per_width: float | None = None) -> Grid | None:
     """A map in longitude and latitude, as a grid of one pixel, on which all grids lie with some room around.
 
     height_per_width: of the map on the ground; None leaves it as it comes, within what a page takes. None where no grid
     lies on the earth. Raises UserError (no pyproj).
     """
-    boxes = [box for grid in dict.fromkeys(grids) if (box := box_of(grid))]
-    if not boxes:
+    box = box_around(grids)
+    if box is None:
         return None
-    turns = [round((box.middle - boxes[0].middle) / 360.0) * 360.0 for box in boxes]
-    west = min(box.west - turn for box, turn in zip(boxes, turns, strict=True))
-    east = max(box.east - turn for box, turn in zip(boxes, turns, strict=True))
-    south, north = min(box.south for box in boxes), max(box.north for box in boxes)
+    west, east, south, north = box
     squeeze = max(float(np.cos(np.radians((south + north) / 2))), 0.05)
     high, wide = max(1.4 * (north - south), 4.0), max(1.4 * (east - west), 4.0 / squeeze)
     ratio = height_per_width or float(np.clip(high / (wide * squeeze), 0.45, 1.1))

@@ -115,6 +115,8 @@ class Reader(Protocol):
 READERS = {
     "sevir": "data_prep.readers.sevir",
     "knmi": "data_prep.readers.knmi",
+    "netcdf": "data_prep.readers.netcdf",
+    "zarr": "data_prep.readers.zarr",
     "fmi": "data_prep.readers.fmi",
     "geotiff": "data_prep.readers.geotiff",
     "mrms": "data_prep.readers.mrms",

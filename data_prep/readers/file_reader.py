@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,6 +27,7 @@ from data_prep.workers import reading
 _SAME_TIME_S = 1.0
 _YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
 _MOST_NAME = 100
+_LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class FileReader(ABC):
 
         name: the file's, where it is not `source`'s own and the format keeps something in it.
         """
-        self._require_modules()
+        self.require_modules()
         file = RadarFile(Path(source) if isinstance(source, str) else source, name=name)
         with self._guarded(file):
             entries = [_checked(file, entry) for entry in self.contents(file) if isinstance(entry, Entry)]
@@ -91,8 +92,8 @@ class FileReader(ABC):
 
     def scan(self, sources: Sequence[str], product: str | None = None, each: Each = in_turn) -> Scan:
         """As `Reader.scan`. Left out are unreadable files and frames whose time occurs more than once (but for the first)."""
-        self._require_modules()
-        paths = archive_files(sources, self.patterns)
+        self.require_modules()
+        paths = self.files(sources)
         left_out: list[LeftOut] = []
         found: list[tuple[Path, str, Entry]] = []
         for path, listed in zip(paths, each(self.listed, paths), strict=True):
@@ -112,27 +113,47 @@ class FileReader(ABC):
         cadence_s = usual_step_s([recording.times[0] for recording in recordings])
         return Scan(chosen, cadence_s or entries[0].interval_s or self.cadence_s, recordings, left_out)
 
+    def files(self, sources: Sequence[str]) -> list[Path]:
+        """The paths that `sources` stand for, sorted. Raises UserError where there are none."""
+        return archive_files(sources, self.patterns)
+
+    def recognise(self, path: Path) -> None:
+        """Raises RadarFileError where a file, or of a tar the first that fits, does not hold a frame of this format."""
+        member = next((name for name in tar_members(path) if fits(name, self.patterns)), None) if is_tar(path) else ""
+        if member is None:
+            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+        file, left_out = RadarFile(path, member), None
+        with self._guarded(file):
+            for one in islice(self.contents(file), _LOOKED_THROUGH):
+                if isinstance(one, Entry):
+                    return
+                left_out = left_out or one
+        raise RadarFileError(file.name, left_out.reason if left_out else f"holds no frame that {self.name} can give")
+
     def listed(self, path: Path) -> _Listed:
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
         with reading(str(path)), self._guarded(RadarFile(path)):
             check_ordinary(path)
-            if not is_tar(path):
-                return self._listed(RadarFile(path), "")
-            listed = _Listed([], [])
-            for member in (name for name in tar_members(path) if fits(name, self.patterns)):
-                file = RadarFile(path, member)
-                try:
-                    with reading(file.name), self._guarded(file):
-                        inside = self._listed(file, member)
-                except RadarFileError as error:
-                    inside = _Listed([], [LeftOut(file.name, "unreadable", error.reason)])
-                listed.entries.extend(inside.entries)
-                listed.left_out.extend(inside.left_out)
-            if not any(listed):
-                raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
-            return listed
+            return self._listed(path)
 
-    def _listed(self, file: RadarFile, member: str) -> _Listed:
+    def _listed(self, path: Path) -> _Listed:
+        if not is_tar(path):
+            return self._held_by(RadarFile(path), "")
+        listed = _Listed([], [])
+        for member in (name for name in tar_members(path) if fits(name, self.patterns)):
+            file = RadarFile(path, member)
+            try:
+                with reading(file.name), self._guarded(file):
+                    held = self._held_by(file, member)
+            except RadarFileError as error:
+                held = _Listed([], [LeftOut(file.name, "unreadable", error.reason)])
+            listed.entries.extend(held.entries)
+            listed.left_out.extend(held.left_out)
+        if not any(listed):
+            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+        return listed
+
+    def _held_by(self, file: RadarFile, member: str) -> _Listed:
         found = list(self.contents(file))
         entries = [(member, _checked(file, one)) for one in found if isinstance(one, Entry)]
         return _Listed(entries, [one for one in found if isinstance(one, LeftOut)])
@@ -163,7 +184,8 @@ class FileReader(ABC):
             what = f"cannot be read as {self.name} ({type(error).__name__}: {reason})"
             raise RadarFileError(file.name, what) from error
 
-    def _require_modules(self) -> None:
+    def require_modules(self) -> None:
+        """Raises UserError naming the extra that brings what is not installed."""
         from importlib.util import find_spec
 
         for module, extra in self.modules:

@@ -48,27 +48,38 @@ def plain_name(name: str) -> str:
     return next((name[: -len(end)] for end in _COMPRESSED if name.lower().endswith(end)), name)
 
 
-def archive_files(sources: Iterable[str], patterns: Iterable[str]) -> list[Path]:
+def archive_files(sources: Iterable[str], patterns: Iterable[str], folder_marks: tuple[str, ...] = ()) -> list[Path]:
     """The files of `sources`, sorted: each file given, and those below folders whose plain name fits a pattern, or tars.
 
-    patterns: of fnmatch, in lower case. Raises UserError where a source is missing or a folder holds no such file.
+    patterns: of fnmatch, in lower case. folder_marks: names of files; a folder that holds one of them counts as one file,
+    and no other does. Raises UserError where a source is missing or a folder holds no such file.
     """
     wanted, files = tuple(patterns), set[Path]()
     for path in (path for source in sources for path in matches(source)):
-        if not path.is_dir():
+        if not path.is_dir() or _is_marked(path, folder_marks):
             files.add(path)
             continue
-        inside = {file for file in _below(path) if fits(file.name, wanted) or is_tar(file)}
+        inside = {
+            file
+            for file in _below(path, folder_marks)
+            if _is_marked(file, folder_marks) or fits(file.name, wanted) or is_tar(file)
+        }
         if not inside:
             raise UserError(f"--source {path} holds no file like {' or '.join(wanted)}; give the folder that does")
         files |= inside
     return sorted(files)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, folder_marks: tuple[str, ...]) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):  # links to folders are not followed: they may lead anywhere
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root, name) for name in names if not name.startswith("."))
+        whole = {name for name in folders if _is_marked(Path(root, name), folder_marks)}
+        folders[:] = [name for name in folders if name not in whole]
+        yield from (Path(root, name) for name in [*whole, *names] if not name.startswith("."))
+
+
+def _is_marked(path: Path, marks: tuple[str, ...]) -> bool:
+    return any((path / mark).is_file() for mark in marks)
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:

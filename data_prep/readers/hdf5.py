@@ -60,25 +60,33 @@ def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
         ) from error
 
 
-def find(file: Any, name: str) -> Any | None:
-    """The group or dataset `name`, None where it is absent. Raises RadarFileError where a link leads elsewhere."""
-    found = file
+def find(group: Any, name: str) -> Any | None:
+    """The group or dataset `name` in a file or group, None where it is absent.
+
+    Raises RadarFileError where a link leads elsewhere.
+    """
+    found = group
     for part in name.split("/"):
         if not hasattr(found, "keys") or not found.id.links.exists(part.encode()):
             return None
         # asked of the link itself: h5py's own `in` and [] would open the other file
         if found.id.links.get_info(part.encode()).type != require_h5py().h5l.TYPE_HARD:
-            raise RadarFileError(file.filename, f"{name!r} is a link to another file or place, which is not followed")
+            what = f"{_path(group, name)!r} is a link to another file or place, which is not followed"
+            raise RadarFileError(group.file.filename, what)
         found = found[part]
     return found
 
 
-def member(file: Any, name: str) -> Any:
+def member(group: Any, name: str) -> Any:
     """As `find`. Raises RadarFileError also where it is absent."""
-    found = find(file, name)
+    found = find(group, name)
     if found is None:
-        raise RadarFileError(file.filename, f"has no {name!r}, which this format keeps there")
+        raise RadarFileError(group.file.filename, f"has no {_path(group, name)!r}, which this format keeps there")
     return found
+
+
+def _path(group: Any, name: str) -> str:
+    return f"{group.name}/{name}".lstrip("/")
 
 
 def names(group: Any) -> list[str]:
@@ -122,26 +130,36 @@ def _is_number(dtype: np.dtype[Any], wanted: DTypeLike) -> bool:
 
 
 def _values(node: Any, name: str) -> list[Any]:
-    path, where = node.file.filename, f"attribute {name!r} of {node.name}"
-    attributes = node.attrs
-    if name not in attributes:
-        raise RadarFileError(path, f"has no {where}")
-    attribute = attributes.get_id(name)
-    count, dtype = math.prod(attribute.shape or ()), attribute.dtype  # the shape is None where it is empty
+    h5a, key = require_h5py().h5a, name.encode()  # h5py's own `attrs` asks for each thing twice: files have dozens
+    if not h5a.exists(node.id, key):
+        raise RadarFileError(node.file.filename, f"has no attribute {name!r} of {node.name}")
+    attribute = h5a.open(node.id, key)
+    shape, dtype = attribute.shape, attribute.dtype  # the shape is None where it is empty
+    count = math.prod(shape or ())
     if count > MOST_VALUES or count * dtype.itemsize > _MOST_ATTRIBUTE:
-        raise RadarFileError(path, f"{where} holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
+        raise _unfit(node, name, f"holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
     if dtype.kind not in "iufb" and not _is_text(dtype):  # compounds, references, lists of any length
-        raise RadarFileError(path, f"{where} is neither numbers nor text")
-    return list(np.ravel(attributes[name]).tolist())
+        raise _unfit(node, name, "is neither numbers nor text")
+    if shape is None or dtype.kind == "O":
+        # libhdf5 believes what a damaged file says of texts of any length: gigabytes, or a walk without end; no bound can
+        # be set from here, so that is for the limits of the process (`data_prep.workers`)
+        return list(np.ravel(node.attrs[name]).tolist())
+    values = np.empty(shape, dtype)
+    attribute.read(values)
+    return list(values.reshape(-1).tolist())
+
+
+def _unfit(node: Any, name: str, what: str) -> RadarFileError:
+    return RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} {what}")
 
 
 def text(node: Any, name: str) -> str:
     """A group's or dataset's attribute as text, however HDF5 stores it. Raises RadarFileError where it is no text."""
     values = _values(node, name)
     if len(values) != 1 or not isinstance(values[0], str | bytes):
-        raise RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} is not one text")
+        raise _unfit(node, name, "is not one text")
     if len(values[0]) > MOST_CHARACTERS:
-        raise RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} is longer than {MOST_CHARACTERS}")
+        raise _unfit(node, name, f"is longer than {MOST_CHARACTERS} characters")
     return as_text(values[0])
 
 
@@ -154,6 +172,5 @@ def numbers(node: Any, name: str, count: int, finite: bool = True) -> list[float
     """A group's or dataset's attribute of `count` numbers, by default finite. Raises RadarFileError where it is not."""
     values = [value for value in _values(node, name) if isinstance(value, int | float)]
     if len(values) != count or (finite and not all(math.isfinite(value) for value in values)):
-        what = f"{count} {'finite ' if finite else ''}numbers"
-        raise RadarFileError(node.file.filename, f"attribute {name!r} of {node.name} is not {what}")
+        raise _unfit(node, name, f"is not {count} {'finite ' if finite else ''}numbers")
     return [float(value) for value in values]

@@ -99,14 +99,14 @@ def _header(file: Any, of: RadarFile) -> Header:
     start, end = (_time(overview, f"product_datetime_{which}") for which in ("start", "end"))
     if start > end or (start == end and product.unit == "mm/h"):
         raise RadarFileError(file.filename, f"its interval ends ({end}) before it begins ({start})")
-    gain, offset = _calibration(file)
+    calibration = member(image, "calibration")
+    gain, offset = _calibration(calibration)
     if product.unit == "mm/h":
         hours = (end - start).total_seconds() / 3600.0
         gain, offset = gain / hours, offset / hours
-    calibration = member(file, "image1/calibration")
     names = ("calibration_missing_data", "calibration_out_of_image")
     missing = frozenset(int(numbers(calibration, name, 1)[0]) for name in names)
-    dtype = np.dtype(np.uint8 if getattr(member(file, "image1/image_data"), "dtype", None) == np.uint8 else np.uint16)
+    dtype = np.dtype(np.uint8 if getattr(member(image, "image_data"), "dtype", None) == np.uint8 else np.uint16)
     if product.unit == "dBZ" and dtype == np.uint8:
         missing = missing - {_NO_ECHO} | {_NO_DATA}
     valid = _time(image, "image_datetime_valid") if "image_datetime_valid" in image.attrs else None
@@ -127,12 +127,12 @@ def _time(group: Any, name: str) -> datetime:
         raise RadarFileError(path, f"{name} is {stamp!r}, expected the form 26-AUG-2010;07:30:00.000") from None
 
 
-def _calibration(file: Any) -> tuple[float, float]:
-    formula = text(member(file, "image1/calibration"), "calibration_formulas")
+def _calibration(group: Any) -> tuple[float, float]:
+    formula = text(group, "calibration_formulas")
     match = _FORMULA.fullmatch(formula)
     gain, offset_mm = (float(match[1]), float(match[2] or 0.0)) if match else (0.0, 0.0)
     if not (0.0 < gain < 1e6 and abs(offset_mm) < 1e6):
-        raise RadarFileError(file.filename, f"its calibration is {formula!r}, expected the form GEO=0.01*PV+0.0")
+        raise RadarFileError(group.file.filename, f"its calibration is {formula!r}, expected the form GEO=0.01*PV+0.0")
     return gain, offset_mm
 
 
@@ -149,7 +149,7 @@ def _grid(file: Any, of: RadarFile) -> Grid:
         raise RadarFileError(file.filename, f"its grid has {what}")
     if text(place, "geo_dim_pixel") != "KM,KM":
         raise RadarFileError(file.filename, f"its pixel size is in {text(place, 'geo_dim_pixel')}, expected KM,KM")
-    proj = text(member(file, "geographic/map_projection"), "projection_proj4_params")
+    proj = text(member(place, "map_projection"), "projection_proj4_params")
     return Grid(
         shape=shape,
         proj=metric_proj(proj.replace("+units=km", "+units=m")),

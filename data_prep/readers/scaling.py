@@ -55,6 +55,7 @@ class Scaling:
         return values
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def pixels(data: Any, scaling: Scaling) -> tuple[NDArray[Any], Lookup | None]:
     """(rows, columns) codes and their meaning, or float32 in the scaling's unit."""
     if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
@@ -63,9 +64,8 @@ def pixels(data: Any, scaling: Scaling) -> tuple[NDArray[Any], Lookup | None]:
     if codes is not None:
         return codes, _hundredths(scaling.unit, scaling.per_hour)
     values = np.empty(data.shape, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for place, block in blocks(data):
-            values[place] = scaling.values(block)
+    for place, block in blocks(data):
+        values[place] = scaling.values(block)
     return values, None
 
 
@@ -80,22 +80,21 @@ def _in_hundredths(data: Any, scaling: Scaling) -> NDArray[np.uint16] | None:
     OPERA's floats hold multiples of 0.5 dBZ and of 0.01 mm/h; as codes they are encoded by a table, as integers are.
     """
     codes = np.empty(data.shape, np.uint16)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for place, block in blocks(data):
-            values = block.astype(np.float32)
-            missing, dry = scaling.special(values)
-            if (scaling.gain, scaling.offset) != (1.0, 0.0):
-                values = (block.astype(np.float64) * scaling.gain + scaling.offset).astype(np.float32)
-            np.copyto(values, 0.0, where=missing | dry)
-            hundredths = np.rint(values * np.float32(100.0))
-            if not np.array_equal(hundredths / np.float32(100.0), values):
-                return None
-            if hundredths.min() < _LOWEST or hundredths.max() >= _LOWEST + _DRY_CODE:
-                return None
-            part = (hundredths - np.float32(_LOWEST)).astype(np.uint16)
-            np.copyto(part, _DRY_CODE, where=dry)
-            np.copyto(part, _MISSING_CODE, where=missing)
-            codes[place] = part
+    for place, block in blocks(data):
+        values = block.astype(np.float32)
+        missing, dry = scaling.special(values)
+        if (scaling.gain, scaling.offset) != (1.0, 0.0):
+            values = (block.astype(np.float64) * scaling.gain + scaling.offset).astype(np.float32)
+        np.copyto(values, 0.0, where=missing | dry)
+        hundredths = np.rint(values * np.float32(100.0))
+        if not np.array_equal(hundredths / np.float32(100.0), values):
+            return None
+        if hundredths.min() < _LOWEST or hundredths.max() >= _LOWEST + _DRY_CODE:
+            return None
+        part = (hundredths - np.float32(_LOWEST)).astype(np.uint16)
+        np.copyto(part, _DRY_CODE, where=dry)
+        np.copyto(part, _MISSING_CODE, where=missing)
+        codes[place] = part
     return codes
 
 

@@ -28,7 +28,7 @@ class Codec:
     name: str
     form: str
     what: str
-    compress: Callable[[bytes], bytes]
+    compress: Callable[[memoryview | bytes], bytes]
     decompress: Callable[[memoryview, memoryview], None]
     stored: bool = False
 
@@ -45,8 +45,8 @@ def codec_named(name: str) -> Codec:
     return CODECS[name]
 
 
-def _lz4(level: int) -> Callable[[bytes], bytes]:
-    def compress(raw: bytes) -> bytes:
+def _lz4(level: int) -> Callable[[memoryview | bytes], bytes]:
+    def compress(raw: memoryview | bytes) -> bytes:
         import lz4.frame  # late: a trainer only reads
 
         # blocks that are checked before they are decoded: on a quarter of the bytes that a checksum of the content needs
@@ -75,8 +75,8 @@ def _lz4_into(chunks: memoryview, out: memoryview) -> None:
         raise ValueError(f"a chunk is not of the size that its shape needs ({len(out)} bytes, it has {written})")
 
 
-def _zstd(level: int) -> Callable[[bytes], bytes]:
-    def compress(raw: bytes) -> bytes:
+def _zstd(level: int) -> Callable[[memoryview | bytes], bytes]:
+    def compress(raw: memoryview | bytes) -> bytes:
         import zstandard
 
         return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import tarfile
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from data_prep.frames import GridUnit
 from data_prep.shards.codecs import CODECS
 from data_prep.shards.samples import Packing
 from data_prep.shards.sources import Source, SourceOptions, open_source
+from data_prep.shards.statistics import Statistics
 from data_prep.shards.tally import CodeTally
 
 FORMAT_VERSION = 2
@@ -57,6 +59,7 @@ class Split(_Model):
     pixels: int = Field(description="of all frames of all samples")
     missing: int = Field(description="pixels without data")
     wet: int = Field(description="pixels from the encoding's wet code on")
+    statistics: Statistics = Field(description="what these counts say of the values")
 
     @property
     def tally(self) -> CodeTally:
@@ -123,6 +126,11 @@ class ShardsIndex(_Model):
     def packing(self) -> Packing:
         """How its sequences are stored."""
         return Packing(self.codec, (self.frames, *self.shape), self.codes.dtype, self.frames_per_chunk)
+
+    @property
+    def content(self) -> bytes:
+        """`index.json`."""
+        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
 
 @dataclasses.dataclass(frozen=True)

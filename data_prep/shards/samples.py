@@ -98,7 +98,8 @@ class Packing:
 
     def chunk(self, frames: list[NDArray[Any]]) -> tuple[bytes, tuple[int, ...]]:
         """Some frames compressed, and their entry in the table."""
-        raw = b"".join(frame.tobytes() for frame in frames)
+        [first, *others] = (_bytes_of(np.ascontiguousarray(frame)) for frame in frames)
+        raw = b"".join([first, *others]) if others else first
         compressed = self._codec.compress(raw)
         return compressed, (len(compressed), len(raw), *([checksum(raw)] if self._codec.stored else []))
 
@@ -213,9 +214,10 @@ class Packer:
         self._table: list[tuple[int, ...]] = []
 
     def add(self, codes_HW: NDArray[Any]) -> None:
-        """The next frame, which is copied."""
-        self._waiting.append(codes_HW.copy())
-        if len(self._waiting) == self._packing.frames_per_chunk:
+        """The next frame, which is copied where it must wait for others."""
+        per_chunk = self._packing.frames_per_chunk
+        self._waiting.append(codes_HW.copy() if per_chunk > 1 else codes_HW)
+        if len(self._waiting) == per_chunk:
             self._compress()
 
     def finish(self) -> bytes:

@@ -1,4 +1,4 @@
-"""A forecast as a netCDF file after the CF conventions 1.10; the one door to netCDF4 (extra `netcdf`).
+"""A forecast as a netCDF file after the CF conventions 1.10; with the reader the door to netCDF4 (extra `netcdf`).
 
 A grid in metres has the dimensions y and x, and longitude and latitude of each pixel beside them; a grid in degrees has
 the dimensions lat and lon. Axes of arrays: L lead times, H rows (north first), W columns.

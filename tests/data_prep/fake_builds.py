@@ -10,7 +10,8 @@ from typing import Any
 
 from data_prep.build import build
 from data_prep.building.layout import Cutting
-from data_prep.building.plan import Options, Plan, make_plan
+from data_prep.building.options import Options
+from data_prep.building.plan import Plan, make_plan
 from data_prep.shards.index import Shards, ShardsIndex, open_shards
 from data_prep.workers import InProcess, Workers
 from tests.data_prep.fake_reader import FakeArchive

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.encoding import ENCODINGS
-from data_prep.frames import Grid, RadarFrame, metric_proj, tile_starts
+from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj, tile_starts
 from tests.data_prep.fake_reader import START
 
 GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
@@ -87,3 +88,17 @@ def test_a_cropped_frame_shows_the_same_pixels_at_the_same_place() -> None:
     part = RadarFrame(field, "mm/h", START, GRID).crop(3, 4, 5, 6)
     np.testing.assert_array_equal(part.field, field[3:8, 4:10])
     assert part.grid == GRID.crop(3, 4, 5, 6) and part.time == START
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("part", [np.s_[:], np.s_[:7, :31], np.s_[::-1], np.s_[3:, 4:], np.s_[:, ::-2], np.s_[:0]])
+def test_an_archives_codes_are_encoded_as_their_values_are(bits: int, part: Any) -> None:
+    draw = np.random.default_rng(bits)
+    values = np.where(draw.random(1 << bits) < 0.1, np.nan, draw.uniform(-40.0, 100.0, 1 << bits)).astype(np.float32)
+    whole = draw.integers(0, 1 << bits, (120, 1002)).astype(f"u{bits // 8}")
+    stored = whole[part]
+    frame = RadarFrame(stored, "dBZ", START, GRID, Lookup(values))
+    np.testing.assert_array_equal(frame.field, values[stored])
+    codes = frame.encode(ENCODINGS["dbz8"])
+    assert codes.dtype == np.uint8
+    np.testing.assert_array_equal(codes, ENCODINGS["dbz8"].encode(values[stored], "dBZ"))

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from data_prep.encoding import ENCODINGS
 from data_prep.errors import DataError, UserError
 from data_prep.shards.index import Member, Shard, idx_name, make_idx, open_shards, read_idx
 from data_prep.shards.sources import open_source
+from data_prep.shards.statistics import statistics_of
+from data_prep.shards.tally import CodeTally
 
 SPLIT = {
     "shards": [{"name": "train/train-000000.tar", "samples": 2, "bytes": 10240, "sha256": "0" * 64}],
@@ -21,6 +24,7 @@ SPLIT = {
     "pixels": 384,
     "missing": 0,
     "wet": 192,
+    "statistics": statistics_of(CodeTally(), ENCODINGS["dbz8"]).model_dump(),
 }
 INDEX = {
     "format_version": 2, "archive": "fake", "encoding": "dbz8", "unit": "mm/h", "cadence_s": 300, "frames": 4,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,14 @@ def test_a_histogram_counts_every_code_of_any_size_and_layout() -> None:
     codes = np.random.default_rng(0).integers(0, 256, (3, 5, 7)).astype(np.uint8)
     for part in (codes, codes[:2], codes[:, ::-1, 1::2], codes[:0], codes[0, 0, :1]):
         np.testing.assert_array_equal(code_histogram(part), np.bincount(part.reshape(-1), minlength=256))
+
+
+@pytest.mark.parametrize("codes", [(0,), (255,), (0, 255), (0, 1), (254, 255), range(256)])
+@pytest.mark.parametrize("size", [7, 8, 70_001, (1 << 18) + 9, 3 << 18])
+def test_a_histogram_counts_runs_of_nothing_and_of_missing_among_others(codes: Sequence[int], size: int) -> None:
+    draw = np.random.default_rng(size)
+    flat = np.repeat(draw.choice(codes, size), draw.integers(1, 40, size))[:size].astype(np.uint8)
+    np.testing.assert_array_equal(code_histogram(flat), np.bincount(flat, minlength=256))
 
 
 def test_counts_frame_by_frame_are_the_counts_of_all() -> None:

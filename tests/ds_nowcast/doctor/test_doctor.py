@@ -118,6 +118,7 @@ def path_of(process: psutil.Process) -> str:
     return ""
 
 
+@pytest.mark.launch
 def test_ctrl_c_ends_it_and_all_it_started(fake_ssh: Path) -> None:
     command = [sys.executable, "-m", "ds_nowcast.doctor", "--hostfile", hostfile(fake_ssh, "silent", "silent2")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:

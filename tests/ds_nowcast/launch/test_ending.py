@@ -187,6 +187,7 @@ def test_rank_0_records_a_failure_and_without_it_whoever_finds_it_first_speaks(s
     assert without.screen.count("FAILED rank 0") == 1, "the record shows that rank 2 told it"
 
 
+@pytest.mark.launch
 def test_a_disk_that_hangs_where_a_failure_is_recorded_keeps_no_rank_and_hides_nothing(start_ranks: StartRanks) -> None:
     launches = [start_ranks("record", world=3, HANGS="yes", WRITING="0.5") for _ in range(2)]
     for killed, launch in enumerate(launches):

@@ -238,6 +238,7 @@ def test_every_codec_streams_the_same_and_finds_damage(
     assert 0 < len(unequal) == len(bad) and all(bool((codes[row] == 255).all()) for row in unequal)
 
 
+@pytest.mark.launch
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_change_of_any_bytes_ever_gives_wrong_codes(shards: Shards, data: st.DataObject) -> None:
