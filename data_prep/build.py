@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             quiet = args.quiet or part.number > 0
             built = build(plan, args.out, pool, quiet, Work(part, args.finish))
         except WorkerDiedError as error:
-            raise _worker_died("the archive was listed", error) from None
+            raise _worker_died("files were listed", error) from None
         except OSError as error:
             where = error.filename or args.out
             raise DataError(f"{where} cannot be written: {error.strerror}; mend it, then run the same again") from None

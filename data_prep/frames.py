@@ -17,9 +17,9 @@ from data_prep.encoding import Encoding, Unit
 
 GridUnit = Literal["m", "degree"]
 _EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
-_BAND = 1 << 16  # pixels looked up at a time
 _PROJ_WORD = re.compile(r"\+?\w+(?:=[-+.,:@\w]+)?")  # no slash: a file's words open no other file
 _LONGEST_PROJ = 1000
+_BAND = 1 << 16  # pixels looked up at a time
 _IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
 
 

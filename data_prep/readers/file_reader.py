@@ -25,9 +25,9 @@ from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fi
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
-_LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 _YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
 _MOST_NAME = 100
+_LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 
 
 @dataclass(frozen=True)
@@ -134,23 +134,26 @@ class FileReader(ABC):
         """What a path holds: a file, or all files of a tar that fit. Raises RadarFileError."""
         with reading(str(path)), self._guarded(RadarFile(path)):
             check_ordinary(path)
-            if not is_tar(path):
-                return self._listed(RadarFile(path), "")
-            listed = _Listed([], [])
-            for member in (name for name in tar_members(path) if fits(name, self.patterns)):
-                file = RadarFile(path, member)
-                try:
-                    with reading(file.name), self._guarded(file):
-                        inside = self._listed(file, member)
-                except RadarFileError as error:
-                    inside = _Listed([], [LeftOut(file.name, "unreadable", error.reason)])
-                listed.entries.extend(inside.entries)
-                listed.left_out.extend(inside.left_out)
-            if not any(listed):
-                raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
-            return listed
+            return self._listed(path)
 
-    def _listed(self, file: RadarFile, member: str) -> _Listed:
+    def _listed(self, path: Path) -> _Listed:
+        if not is_tar(path):
+            return self._held_by(RadarFile(path), "")
+        listed = _Listed([], [])
+        for member in (name for name in tar_members(path) if fits(name, self.patterns)):
+            file = RadarFile(path, member)
+            try:
+                with reading(file.name), self._guarded(file):
+                    held = self._held_by(file, member)
+            except RadarFileError as error:
+                held = _Listed([], [LeftOut(file.name, "unreadable", error.reason)])
+            listed.entries.extend(held.entries)
+            listed.left_out.extend(held.left_out)
+        if not any(listed):
+            raise RadarFileError(path, f"is a tar without a file like {' or '.join(self.patterns)}")
+        return listed
+
+    def _held_by(self, file: RadarFile, member: str) -> _Listed:
         found = list(self.contents(file))
         entries = [(member, _checked(file, one)) for one in found if isinstance(one, Entry)]
         return _Listed(entries, [one for one in found if isinstance(one, LeftOut)])

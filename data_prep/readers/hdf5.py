@@ -161,7 +161,7 @@ def text(node: Any, name: str) -> str:
     if len(values) != 1 or not isinstance(values[0], str | bytes):
         raise _unfit(node, name, "is not one text")
     if len(values[0]) > MOST_CHARACTERS:
-        raise _unfit(node, name, f"is longer than {MOST_CHARACTERS}")
+        raise _unfit(node, name, f"is longer than {MOST_CHARACTERS} characters")
     return as_text(values[0])
 
 
