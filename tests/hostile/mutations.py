@@ -327,7 +327,7 @@ _FIELDS: dict[str, tuple[Mutation, ...]] = {
     "hdf5": (_HDF5, _HDF5, hdf5_rewritten, hdf5_rewritten),
     "grib": (grib_header, grib_header, png_header),
     "tiff": (tiff_directory, tiff_directory, word_replaced),
-    "zip": (zip_rewritten(npy_header), zip_rewritten(flipped), zip_rewritten(number_replaced), near(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", reach=46)),
+    "zip": (zip_rewritten(npy_header), zip_rewritten(flipped), zip_rewritten(number_replaced), zip_rewritten(word_replaced), near(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", reach=46)),
     "npy": (npy_header, npy_header),
     "netcdf": (near(b"CDF", b"\0\0\0\x0a", b"\0\0\0\x0b", b"\0\0\0\x0c", reach=40),),
     "text": (word_replaced, word_replaced, word_replaced),
