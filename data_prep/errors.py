@@ -53,6 +53,15 @@ def _cut(text: str, most: int | None) -> str:
     return text if most is None or len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2 - 3) :]}"
 
 
+def in_words(error: BaseException) -> str:
+    """What another's exception says, in one line with its type."""
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    says = error.strerror if isinstance(error, OSError) and error.strerror else error.args[0] if error.args else error
+    first = next(iter(str(says).splitlines()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 class DataError(ExpectedError):
     """Data that was promised (by an index, an archive) turned out missing or damaged past its limit."""
 

@@ -7,6 +7,7 @@ A C library can be made to crash, loop or take all memory by the file it reads. 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -114,6 +115,7 @@ def _outcome(function: Callable[[Any], Any], task: Any) -> tuple[Any, BaseExcept
 def _say_nothing() -> None:
     """Libraries tell the terminal what they meet in a damaged file, and fail at telling it; the error itself is enough."""
     warnings.simplefilter("ignore")
+    logging.disable()
     sys.unraisablehook = lambda _: None
 
 

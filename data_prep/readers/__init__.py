@@ -90,7 +90,7 @@ def in_turn(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
         try:
             yield function(item)
         except RadarFileError as error:
-            yield error
+            yield RadarFileError(error.path, error.reason)  # without its traceback, which holds all that had been read
 
 
 class Reader(Protocol):

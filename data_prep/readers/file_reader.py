@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, in_words
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
@@ -180,8 +180,7 @@ class FileReader(ABC):
         except UserError:
             raise
         except Exception as error:
-            reason = (str(error.args[0] if error.args else error).splitlines() or [""])[0]
-            what = f"cannot be read as {self.name} ({type(error).__name__}: {reason})"
+            what = f"cannot be read as {self.name} ({in_words(error)})"
             raise RadarFileError(file.name, what) from error
 
     def require_modules(self) -> None:

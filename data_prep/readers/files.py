@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, in_words
 
 MOST_BYTES = 1 << 29  # of a file once decompressed; a national composite is some MB
 MOST_PIXELS = 1 << 27  # of one frame; the largest known, MRMS, has 24.5 million
@@ -291,7 +291,7 @@ def _members(path: Path, size: int, changed_ns: int) -> dict[str, tuple[int, int
     except RadarFileError:
         raise
     except Exception as error:  # tarfile raises what it meets, of any type
-        raise RadarFileError(path, f"cannot be read as a tar ({error})") from error
+        raise RadarFileError(path, f"cannot be read as a tar ({in_words(error)})") from error
 
 
 @lru_cache(maxsize=1)

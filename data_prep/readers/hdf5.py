@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, in_words
 from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
@@ -54,10 +54,7 @@ def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
     except UserError:
         raise
     except _FAILURES as error:
-        reason = str(error.args[0] if error.args else error).splitlines() or [""]
-        raise RadarFileError(
-            radar_file.name, f"cannot be read as HDF5 ({type(error).__name__}: {reason[0]})"
-        ) from error
+        raise RadarFileError(radar_file.name, f"cannot be read as HDF5 ({in_words(error)})") from error
 
 
 def find(group: Any, name: str) -> Any | None:

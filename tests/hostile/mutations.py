@@ -455,6 +455,7 @@ _FIELDS: dict[str, tuple[Mutation, ...]] = {
         zip_rewritten(npy_header),
         zip_rewritten(flipped),
         zip_rewritten(number_replaced),
+        zip_rewritten(word_replaced),
         near(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", reach=46),
     ),
     "npy": (npy_header, npy_header),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
@@ -19,9 +21,12 @@ from tests.data_prep.readers import grib2_files
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, SEVIR_FILE, SEVIR_ROW
 from tests.data_prep.readers.test_fmi import fmi_tiff, pgm_bytes
 from tests.data_prep.readers.test_geotiff import tiff_bytes
+from tests.data_prep.readers.test_netcdf import KINDS
+from tests.data_prep.readers.test_netcdf import made as netcdf_made
 from tests.data_prep.readers.test_npy import SIDE_CAR
 from tests.data_prep.readers.test_radolan import made as radolan_made
 from tests.data_prep.readers.test_radolan import text as radolan_text
+from tests.data_prep.readers.test_zarr import write as zarr_written
 
 _REAL = (
     ("knmi", "knmi/RAD_NL25_RAP_5min_201008260730.h5"),
@@ -82,6 +87,8 @@ def made() -> list[Specimen]:
         ),
         Specimen("sevir", *_sevir()),
         Specimen("odim", "a.hdf", _odim()),
+        *(Specimen("netcdf", f"{kind}.nc", netcdf_made(kind)) for kind in KINDS),
+        *(Specimen("zarr", f"v{version}.zarr.zip", _zarr(version)) for version in (2, 3)),
     ]
     return [specimen for specimen in found if specimen.format in READERS]
 
@@ -169,6 +176,16 @@ def _npz(**arrays: Any) -> bytes:
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     return content.getvalue()
+
+
+def _zarr(version: int) -> bytes:
+    out = io.BytesIO()
+    with TemporaryDirectory() as folder:
+        store = zarr_written(Path(folder, "a.zarr"), version)
+        with zipfile.ZipFile(out, "w") as archive:
+            for path in sorted(path for path in store.rglob("*") if path.is_file()):
+                archive.writestr(str(path.relative_to(store)), path.read_bytes())
+    return out.getvalue()
 
 
 def _meteonet() -> bytes:
