@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.encoding import vil_of_code
+
 Fields = Iterator[NDArray[Any]]
 
 
@@ -35,14 +37,24 @@ class Library:
 
 
 def sevir(paths: list[Path]) -> Fields:
-    """h5py: SEVIR's codes, which its users leave as they are."""
+    """h5py: VIL, by a table of the codes' values."""
+    vil = vil_of_code(np.arange(256)).astype(np.float32)
+    yield from (field for codes_HWT in sevir_events(paths) for field in np.moveaxis(vil[codes_HWT], -1, 0))
+
+
+def sevir_codes(paths: list[Path]) -> Fields:
+    """h5py: the codes as they are."""
+    yield from (codes for codes_HWT in sevir_events(paths) for codes in np.moveaxis(codes_HWT, -1, 0))
+
+
+def sevir_events(paths: list[Path]) -> Fields:
+    """h5py: codes (rows, columns, frames) of each event."""
     import h5py
 
     for path in paths:
         with h5py.File(path) as file:
             for number in range(len(file["vil"])):
-                event_HWT = file["vil"][number]
-                yield from np.moveaxis(event_HWT, -1, 0)
+                yield file["vil"][number]
 
 
 def knmi(paths: list[Path]) -> Fields:
