@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import Protocol
 
 from rich.console import Console
@@ -17,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_prep.errors import ExpectedError
 
-INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell counts SIGINT and SIGPIPE
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # as a shell counts SIGINT, SIGPIPE and SIGTERM
 _SECONDS_BETWEEN_LINES = 10.0
 Advance = Callable[[int], None]
 
@@ -40,6 +43,11 @@ def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: S
     Only the chosen command's module is imported. What deepspeed puts in front (--local_rank=N) is passed over: its
     environment says the same.
     """
+    with sigterm_raises():
+        return ends_politely(lambda: _run(prog, about, commands, argv))
+
+
+def _run(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what no encoding can
     argv = [word for word in argv if not word.startswith(("--local_rank=", "--local-rank="))]
@@ -55,7 +63,30 @@ def main(prog: str, about: str, commands: Mapping[str, tuple[str, str]], argv: S
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
     args = parser.parse_args(argv)
-    return ends_politely(lambda: args.run(args))
+    code: int = args.run(args)
+    return code
+
+
+class TerminatedError(BaseException):
+    """SIGTERM came: from a person, a scheduler whose time is over, a launcher of which another rank failed."""
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """The first SIGTERM raises TerminatedError, so that what was begun is put in order; further ones are passed over."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ends_politely(run: Callable[[], int]) -> int:
@@ -70,6 +101,9 @@ def ends_politely(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except TerminatedError:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
     except BrokenPipeError:  # the reader of our output left, as `head` does; the interpreter must not flush to it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from threading import Thread
@@ -87,7 +88,8 @@ def _serve(connection: Connection, limits: Limits, folder: str) -> None:
     """A worker's life: a task, its result, the next."""
     global _to_parent
     os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # of a whole process group: the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory(limits.memory_bytes)
     _say_nothing()
@@ -200,7 +202,7 @@ class Workers:
         for worker in self._idle:
             worker.connection.close()  # it ends by itself, and libraries tidy up
         for worker in self._busy:
-            worker.process.terminate()
+            worker.process.kill()
         for worker in [*self._idle, *self._busy]:
             worker.process.join(_ENDS_WITHIN_S)
             if worker.process.exitcode is None:
@@ -262,6 +264,7 @@ class Workers:
             "forkserver"
         )  # a plain fork would copy locks that a library's threads hold
         context.set_forkserver_preload(_PRELOADED)
+        _begin_forkserver()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.limits, os.getcwd()), daemon=True)
         process.start()
@@ -289,6 +292,15 @@ class Workers:
         worker.connection.close()
         code = worker.process.exitcode or 0
         return f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+
+
+def _begin_forkserver() -> None:
+    """It inherits that Ctrl-C and SIGTERM, which a terminal or a scheduler sends to all processes, do not reach it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Part(NamedTuple):
