@@ -21,7 +21,7 @@ from data_prep.projection import from_grid, to_grid
 
 _SAMPLES = 65  # points along an edge or a line of the graticule
 _MARGIN = 0.05  # of the extent, beyond which nothing is drawn
-_APART = {"bottom": 0.24, "left": 0.15}  # share of an edge between labels, which are wider than high
+_APART = {"bottom": 0.19, "left": 0.15}  # share of an edge between labels, which are wider than high
 _CORNER = 0.1  # share of an edge at its ends that bears no labels
 _MOST_LAT = 89.0  # of a map in longitude and latitude
 
