@@ -68,7 +68,7 @@ REAL = (
     Case("RADOLAN RY", "radolan", "dwd/radolan_ry/*.gz", 13, _RADOLAN),
     Case("RADOLAN YW", "radolan", "dwd/radolan_yw/*.gz", 12, _RADOLAN),
     Case("CF netCDF", "netcdf", "derived/*_cf.nc", 12, (Library("netCDF4", "netCDF4", own_libraries.netcdf),)),
-    Case("MeteoNet", "meteonet", "meteonet/rainfall_NW*.npz", 15, (Library("numpy", "numpy", own_libraries.meteonet),)),
+    Case("MeteoNet", "meteonet", "meteonet/rainfall_NW*.npz", 3, (Library("numpy", "numpy", own_libraries.meteonet),)),
 )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep.errors import RadarFileError
 from data_prep.readers import files
@@ -20,6 +23,7 @@ FORMS = {
     "nothing in it": (gzip.compress(b""), b""),
     "several, one after the other": (PACKED + gzip.compress(b"end") + PACKED, CONTENT + b"end" + CONTENT),
     "zeros after it": (PACKED + bytes(70_000), CONTENT),
+    "zeros that claim no bytes": (PACKED + bytes(4), CONTENT),
     "zeros between two": (PACKED + bytes(70_000) + PACKED, CONTENT + CONTENT),
 }
 
@@ -54,3 +58,27 @@ def test_a_bomb_is_unpacked_no_further_than_its_bound(monkeypatch: pytest.Monkey
     assert len(RadarFile(io.BytesIO(bomb)).content) == 1 << 20
     with pytest.raises(RadarFileError, match="holds more than 1048576 bytes"):
         _ = RadarFile(io.BytesIO(bomb * 1000)).content
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=3),
+    st.integers(0, 1 << 12),
+    st.sampled_from([1, 1, 1, 2]),
+)
+def test_damaged_gzip_is_unpacked_or_refused_just_as_by_its_own_tool(
+    changes: list[tuple[int, int]], kept: int, times: int
+) -> None:
+    packed = bytearray(gzip.compress(CONTENT[:3000]) * times)
+    for place, value in changes:
+        packed[18 + place % (len(packed) - 18)] = value
+    del packed[len(packed) // 2 + kept :]
+    try:
+        expected = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error):
+        expected = None
+    try:
+        found = RadarFile(io.BytesIO(bytes(packed))).content
+    except RadarFileError:
+        found = None
+    assert found == expected
