@@ -86,7 +86,7 @@ def _wrong(frame: RadarFrame, recording: Recording) -> str:
         return f"time {frame.time}"
     if frame.stored.size > _MOST_PIXELS:
         return ""
-    if not frame.field.dtype == np.float32 or np.isinf(frame.field).any():
+    if frame.field.dtype != np.float32 or np.isinf(frame.field).any():
         return "field is not finite float32"
     codes = frame.encode(encoding_named(recording.product.encoding))
     return "" if codes.shape == grid.shape else f"codes {codes.shape}"
