@@ -35,7 +35,7 @@ def _pickle(body: bytes) -> bytes:
 
 def _nested(levels: int) -> bytes:
     """Opcodes of a tuple that holds the same tuple twice, and so on: 2 ** levels leaves in a few bytes."""
-    return b"\x8c\x01x\x94" + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in range(levels))
+    return b"\x8c\x01x\x94" + b"".join(b"h" + bytes([i]) + b"\x86\x94" for i in range(levels))
 
 
 def of_arrays(meteonet: Specimen) -> Iterator[Specimen]:
