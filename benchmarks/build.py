@@ -20,7 +20,7 @@ from benchmarks.archive import DATA, SIMULATED, SPLIT, simulate
 from benchmarks.command import EVENTS, EVENTS_QUICK, SIZE, SIZE_QUICK, Setting, main
 from benchmarks.own_libraries import Library
 from benchmarks.report import Goal, Report
-from benchmarks.timing import Contender, in_turns
+from benchmarks.timing import Contender, Rates, in_turns
 from data_prep.build import build
 from data_prep.building.layout import WHOLE_FRAMES, Cutting
 from data_prep.building.options import Options
@@ -32,7 +32,10 @@ FRAMES_QUICK = 3
 
 @dataclass(frozen=True)
 class Case:
-    """An archive. files: a glob below its folder. frames: of a sequence; None as its events have."""
+    """An archive. files: a glob below its folder. frames: of a sequence; None as its events have.
+
+    libraries: the goal is for the fastest of them. less: what does not give a field, for comparison.
+    """
 
     name: str
     format: str
@@ -40,6 +43,7 @@ class Case:
     frames: int | None
     libraries: tuple[Library, ...]
     cutting: Cutting = WHOLE_FRAMES
+    less: tuple[Library, ...] = ()
 
 
 _ODIM = Library("h5py", "h5py", own_libraries.odim)
@@ -48,7 +52,11 @@ _RADOLAN = (
     Library("wradlib", "wradlib", own_libraries.radolan),
     Library("numpy", "numpy", own_libraries.radolan_by_numpy),
 )
-SEVIR = Case("SEVIR", "sevir", "**/*.h5", None, (Library("h5py", "h5py", own_libraries.sevir),))
+SEVIR = Case(
+    "SEVIR", "sevir", "**/*.h5", None,
+    libraries=(Library("h5py", "h5py", own_libraries.sevir),),
+    less=(Library("h5py, codes", "h5py", own_libraries.sevir_codes),),
+)  # fmt: skip
 REAL = (
     Case("KNMI", "knmi", "knmi/*.h5", 23, (Library("h5py", "h5py", own_libraries.knmi),)),
     Case("OPERA dBZ", "odim", "opera/CIRRUS/*.hdf", 4, (_ODIM,)),
@@ -91,26 +99,29 @@ def cases(setting: Setting, folder: Path) -> Iterator[tuple[Case, list[Path]]]:
 
 def measure(case: Case, paths: list[Path], rounds: int, report: Report) -> None:
     """Adds an archive's rates, goal and notes to the report."""
-    ours, contenders = f"{case.name}: build", dict[str, Contender]()
-    for library in case.libraries:
-        name = f"{case.name}: {library.name} alone"
-        if library.installed:
-            contenders[name] = partial(read, library, paths)
-        else:
-            report.absent[name] = f"pip install {library.name}"
-    if not contenders:
+    all_ = {f"{case.name}: {library.name} alone": library for library in (*case.libraries, *case.less)}
+    there = {name: library for name, library in all_.items() if library.installed}
+    report.absent.update({name: f"pip install {all_[name].module}" for name in all_.keys() - there.keys()})
+    against = [name for name, library in there.items() if library in case.libraries]
+    if not against:
         return
-    report.goals.append(Goal(ours, list(contenders), AT_LEAST))
-    contenders[ours] = partial(rebuild, case, paths)
-    with on_one_core():
-        rates = in_turns(contenders, rounds)
+    ours = f"{case.name}: build"
+    report.goals.append(Goal(ours, against, AT_LEAST))
+    contenders: dict[str, Contender] = {name: partial(read, library, paths) for name, library in there.items()}
+    with on_one_core(), tempfile.TemporaryDirectory() as folder:  # which is emptied when all is measured
+        rates = in_turns(contenders | {ours: partial(rebuild, case, paths, folder)}, rounds)
     report.rates.update(rates)
-    library = next(library for library in case.libraries if library.installed)
-    sizes = [field.size for field in library.read(paths)]
-    stored = sum(path.stat().st_size for path in paths)
-    for name, found in rates.items():
-        field_bytes, file_bytes = (total / len(sizes) * median(found) / 1e6 for total in (sum(sizes) * 4, stored))
-        report.notes[name] = f"{field_bytes:,.0f} MB/s of fields, {file_bytes:,.3g} of files"
+    report.notes.update(megabytes(rates, there[against[0]], paths))
+
+
+def megabytes(rates: Rates, library: Library, paths: list[Path]) -> dict[str, str]:
+    """The rates in words, as bytes of float32 fields and of the archive's files."""
+    sizes = [field.size * 4 for field in library.read(paths)]
+    per_frame = (sum(sizes) / len(sizes) / 1e6, sum(path.stat().st_size for path in paths) / len(sizes) / 1e6)
+    per_second = {name: [each * median(found) for each in per_frame] for name, found in rates.items()}
+    return {
+        name: f"{fields:,.0f} MB/s of fields, {files:,.3g} of files" for name, (fields, files) in per_second.items()
+    }
 
 
 def read(library: Library, paths: list[Path]) -> float:
@@ -118,16 +129,15 @@ def read(library: Library, paths: list[Path]) -> float:
     return sum(1 for _ in library.read(paths))
 
 
-def rebuild(case: Case, paths: list[Path]) -> float:
-    """The same frames, from the listing to the index."""
+def rebuild(case: Case, paths: list[Path], folder: str) -> float:
+    """The same frames, from the listing to the index, in a new folder below that one."""
     options = Options(
         format=case.format, sources=tuple(map(str, paths)), frames=case.frames, cutting=case.cutting, split=SPLIT,
         max_missing=1.0,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "shards"
-        plan = make_plan(options, out, strict=True)
-        built = build(plan, out)
+    out = Path(tempfile.mkdtemp(dir=folder)) / "shards"
+    plan = make_plan(options, out, strict=True)
+    built = build(plan, out)
     assert built is not None and built.index is not None and not built.left_out.of_reason("unreadable")
     return sum(len(sequence.times) for task in plan.tasks for sequence in task.sequences)
 

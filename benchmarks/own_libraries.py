@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.encoding import vil_of_code
+
 Fields = Iterator[NDArray[Any]]
 
 
@@ -35,14 +37,24 @@ class Library:
 
 
 def sevir(paths: list[Path]) -> Fields:
-    """h5py: SEVIR's codes, which its users leave as they are."""
+    """h5py: VIL, by a table of the codes' values."""
+    vil = vil_of_code(np.arange(256)).astype(np.float32)
+    yield from (field for codes_HWT in sevir_events(paths) for field in np.moveaxis(vil[codes_HWT], -1, 0))
+
+
+def sevir_codes(paths: list[Path]) -> Fields:
+    """h5py: the codes as they are."""
+    yield from (codes for codes_HWT in sevir_events(paths) for codes in np.moveaxis(codes_HWT, -1, 0))
+
+
+def sevir_events(paths: list[Path]) -> Fields:
+    """h5py: codes (rows, columns, frames) of each event."""
     import h5py
 
     for path in paths:
         with h5py.File(path) as file:
             for number in range(len(file["vil"])):
-                event_HWT = file["vil"][number]
-                yield from np.moveaxis(event_HWT, -1, 0)
+                yield file["vil"][number]
 
 
 def knmi(paths: list[Path]) -> Fields:
@@ -69,7 +81,8 @@ def odim(paths: list[Path]) -> Fields:
 def pgm(paths: list[Path]) -> Fields:
     """numpy: FMI's dBZ are half a code - 32."""
     for path in paths:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read()
         header = re.match(rb"P5\s(?:#.*\n)*(\d+) (\d+)\s(\d+)\s", content)
         assert header
         columns, rows = int(header[1]), int(header[2])
@@ -110,7 +123,8 @@ def radolan(paths: list[Path]) -> Fields:
 def radolan_by_numpy(paths: list[Path]) -> Fields:
     """numpy: the same in the fewest steps, hundredths of a millimetre in the lower 12 bits."""
     for path in paths:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            content = file.read()
         rows, columns = re.search(rb"GP *(\d+)x *(\d+)", content).groups()  # type: ignore[union-attr]
         codes = np.frombuffer(content, "<u2", offset=content.index(b"\x03") + 1).reshape(int(rows), int(columns))
         field = (codes & 0x0FFF) * np.float32(0.12)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data_prep.errors import UserError
+from data_prep.float_table import FloatTable
 
+_MANY = 1 << 16  # values from which on a table is worth making
 Unit = Literal["mm/h", "dBZ", "kg/m2"]
 ZR_A, ZR_B = 200.0, 1.6  # Marshall and Palmer (1948): Z = 200 R^1.6, Z in mm^6/m^3, R in mm/h
 
@@ -51,6 +53,7 @@ class Encoding:
     thresholds: dict[str, tuple[float, ...]]
     wet_code: int  # from this code on a pixel counts as wet in a shard's statistics
     missing: int = field(init=False)
+    _fast: dict[str, FloatTable] = field(init=False, repr=False, default_factory=dict)  # `encode` by unit
 
     def __post_init__(self) -> None:
         sizes = {len(table) for table in self.values.values()}
@@ -75,6 +78,14 @@ class Encoding:
 
     def encode(self, values: NDArray[np.floating[Any]], unit: str) -> NDArray[Any]:
         """Codes, same shape, nearest in value; NaN becomes `missing`, values outside the table its ends."""
+        if values.dtype == np.float32 and values.size > _MANY:
+            if unit not in self._fast:
+                self._fast[unit] = FloatTable(lambda some: self._searched(some, unit))
+            if self._fast[unit].exact:
+                return self._fast[unit](values)
+        return self._searched(values, unit)
+
+    def _searched(self, values: NDArray[np.floating[Any]], unit: str) -> NDArray[Any]:
         table = self._values(unit)
         midpoints = (table[1:] + table[:-1]) / 2.0
         codes = np.searchsorted(midpoints, np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf))

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
@@ -29,6 +29,7 @@ _LARGEST_HEADER, _LONGEST_NAME = 1 << 20, 255  # of a tar's member
 _COMPRESSED = (".gz", ".bz2")
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2")
 _CHUNK = 1 << 20
+_PACKED = 1 << 16  # bytes of gzip at a time: they become 67 MB at most
 
 
 def matches(source: str) -> list[Path]:
@@ -183,40 +184,61 @@ def _compression(head: bytes) -> str:
     return "gzip" if head[:2] == b"\x1f\x8b" else "bzip2" if head[:3] == b"BZh" else ""
 
 
-@contextmanager
-def _decompressing(file: BinaryIO) -> Iterator[IO[bytes] | gzip.GzipFile | bz2.BZ2File]:
+def _begun(file: IO[bytes]) -> tuple[str, IO[bytes]]:
+    """How it is compressed, and the file with all of its bytes still to be read."""
     head = file.read(3)
-    joined: IO[bytes] = file
-    if file.seekable():
-        file.seek(-len(head), os.SEEK_CUR)
-    else:
-        joined = io.BytesIO(head + file.read(MOST_BYTES))
+    if not file.seekable():
+        return _compression(head), io.BytesIO(head + file.read(MOST_BYTES))
+    file.seek(-len(head), os.SEEK_CUR)
+    return _compression(head), file
+
+
+@contextmanager
+def _decompressing(file: IO[bytes]) -> Iterator[IO[bytes] | gzip.GzipFile | bz2.BZ2File]:
+    packing, whole = _begun(file)
     try:
-        match _compression(head):
+        match packing:
             case "gzip":
-                yield gzip.GzipFile(fileobj=joined)
+                yield gzip.GzipFile(fileobj=whole)
             case "bzip2":
-                yield bz2.BZ2File(joined)
+                yield bz2.BZ2File(whole)
             case _:
-                yield joined
+                yield whole
     except zlib.error as error:
         raise OSError(str(error)) from error
 
 
-def _at_most(file: IO[bytes] | gzip.GzipFile | bz2.BZ2File, most: int, name: str) -> bytes:
+def _gunzipped(file: IO[bytes]) -> Iterator[bytes]:
+    """The contents of a gzip file, piece by piece: GzipFile takes steps of 8 KB. Raises zlib.error, EOFError."""
+    inflater = None
+    while packed := file.read(_PACKED):
+        while packed := packed if inflater else packed.lstrip(b"\0"):  # zeros may follow the end
+            inflater = inflater or zlib.decompressobj(zlib.MAX_WBITS | 16)
+            yield inflater.decompress(packed)
+            packed = inflater.unused_data
+            if inflater.eof:  # there may be another: together they are one file
+                inflater = None
+    if inflater:
+        raise EOFError("it ends before its end; it is cut off")
+
+
+def _at_most(pieces: Iterable[bytes], most: int, name: str) -> bytes:
     whole = io.BytesIO()  # its value is no copy
-    while part := file.read(_CHUNK):
-        if whole.tell() + len(part) > most:
+    for piece in pieces:
+        if whole.tell() + len(piece) > most:
             raise RadarFileError(name, f"holds more than {most} bytes once it is unpacked; unpack it, or it is damaged")
-        whole.write(part)
+        whole.write(piece)
     return whole.getvalue()
 
 
 def _all(file: BinaryIO, name: str) -> bytes:
     try:
-        with _decompressing(file) as plain:
-            return _at_most(plain, MOST_BYTES, name)
-    except (OSError, EOFError, ValueError) as error:
+        packing, whole = _begun(file)
+        if packing == "gzip":
+            return _at_most(_gunzipped(whole), MOST_BYTES, name)
+        with _decompressing(whole) as plain:
+            return _at_most(iter(partial(plain.read, _CHUNK), b""), MOST_BYTES, name)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise RadarFileError(name, f"cannot be unpacked ({error})") from error
 
 

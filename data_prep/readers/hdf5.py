@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from data_prep.errors import RadarFileError, UserError, in_words
 from data_prep.readers.files import RadarFile
@@ -127,23 +127,25 @@ def _is_number(dtype: np.dtype[Any], wanted: DTypeLike) -> bool:
 
 
 def _values(node: Any, name: str) -> list[Any]:
-    h5a, key = require_h5py().h5a, name.encode()  # h5py's own `attrs` asks for each thing twice: files have dozens
-    if not h5a.exists(node.id, key):
+    h5py, key = require_h5py(), name.encode()  # h5py's own `attrs` asks for each thing twice: files have dozens
+    if not h5py.h5a.exists(node.id, key):
         raise RadarFileError(node.file.filename, f"has no attribute {name!r} of {node.name}")
-    attribute = h5a.open(node.id, key)
-    shape, dtype = attribute.shape, attribute.dtype  # the shape is None where it is empty
-    count = math.prod(shape or ())
-    if count > MOST_VALUES or count * dtype.itemsize > _MOST_ATTRIBUTE:
+    attribute = h5py.h5a.open(node.id, key)
+    kind, count = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
+    if count > MOST_VALUES or count * kind.get_size() > _MOST_ATTRIBUTE:
         raise _unfit(node, name, f"holds more than {MOST_VALUES} values or {_MOST_ATTRIBUTE} bytes")
-    if dtype.kind not in "iufb" and not _is_text(dtype):  # compounds, references, lists of any length
+    if isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeFloatID):
+        values: NDArray[Any] = np.empty(count, np.float64)
+    elif not isinstance(kind, h5py.h5t.TypeStringID):  # compounds, references, lists of any length
         raise _unfit(node, name, "is neither numbers nor text")
-    if shape is None or dtype.kind == "O":
+    elif kind.is_variable_str():
         # libhdf5 believes what a damaged file says of texts of any length: gigabytes, or a walk without end; no bound can
         # be set from here, so that is for the limits of the process (`data_prep.workers`)
         return list(np.ravel(node.attrs[name]).tolist())
-    values = np.empty(shape, dtype)
+    else:
+        values = np.empty(count, f"S{kind.get_size()}")
     attribute.read(values)
-    return list(values.reshape(-1).tolist())
+    return list(values.tolist())
 
 
 def _unfit(node: Any, name: str, what: str) -> RadarFileError:

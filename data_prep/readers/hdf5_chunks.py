@@ -1,6 +1,6 @@
 """The values of an HDF5 dataset, whole or part by part, inflated within bounds.
 
-Chunks are inflated here, as fast as by libhdf5, which would let a chunk of a few bytes grow to gigabytes. The filters
+Chunks are inflated here, faster than by libhdf5, which would let a chunk of a few bytes grow to gigabytes. The filters
 deflate (gzip) and shuffle are known.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,13 +20,18 @@ from data_prep.readers.hdf5 import MOST_BYTES, as_text
 MOST_CHUNKS = 1 << 16  # of one dataset; OPERA's NIMBUS has 512
 _MOST_GROWTH = 1 << 12  # bytes by which a filter may enlarge a chunk that it cannot compress, beside a 64th
 _BAND = 1 << 22  # bytes read at once where there are no chunks
+_SMALL = 1 << 16  # values of a chunk: for fewer each step costs more to call than to do
 _DEFLATE, _SHUFFLE = 1, 2  # HDF5's numbers of the filters
 
 
 def read(data: Any) -> NDArray[Any]:
     """All values of what `hdf5.dataset` gave for numbers, in this machine's byte order. Raises RadarFileError."""
     _check_size(data)
-    values = np.empty(data.shape, data.dtype.newbyteorder("="))
+    native = data.dtype.newbyteorder("=")
+    if data.chunks == data.shape:
+        [(_, values)] = blocks(data)
+        return values.astype(native, copy=False)
+    values = np.empty(data.shape, native)
     for place, block in blocks(data):
         values[place] = block
     return values
@@ -36,22 +40,34 @@ def read(data: Any) -> NDArray[Any]:
 def blocks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
     """The same part by part: where it lies, and its values as stored. Raises RadarFileError.
 
-    A part is a chunk, or a band of rows where there are none.
+    A part is a chunk, a row of chunks where they are small, or a band of rows where there are none.
     """
     _check_size(data)
     if data.chunks is None:
         rows = max(_BAND // (math.prod(data.shape[1:]) * data.dtype.itemsize or 1), 1)
         for row in range(0, data.shape[0], rows):
             yield (slice(row, row + rows),), data[row : row + rows]
-        return
+    elif math.prod(data.chunks) >= _SMALL:
+        yield from _chunks(data)
+    else:
+        for rows, chunks in itertools.groupby(_chunks(data), key=lambda chunk: chunk[0][0]):
+            band = np.empty((min(rows.stop, data.shape[0]) - rows.start, *data.shape[1:]), data.dtype)
+            for (_, *columns), block in chunks:
+                band[(slice(None), *columns)] = block
+            yield (rows,), band
+
+
+def _chunks(data: Any) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    shape, steps, dtype = data.shape, data.chunks, data.dtype  # h5py asks the library each time
     filters, stored = _filters(data), _stored_chunks(data)
-    for offset in itertools.product(*(range(0, n, step) for n, step in zip(data.shape, data.chunks, strict=True))):
-        place = tuple(slice(at, at + step) for at, step in zip(offset, data.chunks, strict=True))
-        inside = tuple(slice(0, n - at) for at, n in zip(offset, data.shape, strict=True))
+    for offset in itertools.product(*(range(0, n, step) for n, step in zip(shape, steps, strict=True))):
+        place = tuple(slice(at, at + step) for at, step in zip(offset, steps, strict=True))
+        inside = tuple(slice(0, n - at) for at, n in zip(offset, shape, strict=True))
         if offset in stored:
-            yield place, _chunk(data, offset, filters)[inside]
+            content = _chunk(data, offset, filters, math.prod(steps) * dtype.itemsize, dtype.itemsize)
+            yield place, content.view(dtype).reshape(steps)[inside]
         else:  # never written: all of it has the fill value
-            yield place, np.full(data.chunks, data.fillvalue, data.dtype)[inside]
+            yield place, np.full(steps, data.fillvalue, dtype)[inside]
 
 
 def _check_size(data: Any) -> None:
@@ -87,29 +103,32 @@ def _stored_chunks(data: Any) -> set[tuple[int, ...]]:
     return set(found)
 
 
-def _chunk(data: Any, offset: tuple[int, ...], filters: list[int]) -> NDArray[Any]:
-    skipped, content = data.id.read_direct_chunk(offset)
-    size = math.prod(data.chunks) * data.dtype.itemsize
+def _chunk(data: Any, offset: tuple[int, ...], filters: list[int], size: int, item_bytes: int) -> NDArray[np.uint8]:
+    skipped, stored = data.id.read_direct_chunk(offset)
+    content: NDArray[np.uint8] = np.frombuffer(stored, np.uint8)
     try:
         for place, number in reversed(list(enumerate(filters))):
             if skipped >> place & 1:
                 continue
-            content = _inflated(content, size) if number == _DEFLATE else _unshuffled(content, data.dtype.itemsize)
+            content = _inflated(content, size) if number == _DEFLATE else _unshuffled(content, item_bytes)
         if len(content) != size:
             raise ValueError(f"{len(content)} bytes, expected {size}")
-    except (zlib.error, ValueError) as error:
+    except ValueError as error:
         raise RadarFileError(data.file.filename, f"{data.name!r} has a damaged chunk ({error})") from error
-    return np.frombuffer(content, data.dtype).reshape(data.chunks)
+    return content
 
 
-def _inflated(content: bytes, size: int) -> bytes:
-    inflater = zlib.decompressobj()
-    plain = inflater.decompress(content, size + 1)
-    if len(plain) > size or not inflater.eof:
-        raise ValueError(f"inflates to other than the {size} bytes declared")
-    return plain
+def _inflated(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    import cramjam  # several times as fast as zlib where a picture is mostly nothing
+
+    plain = np.empty(size, np.uint8)  # more than it holds is refused
+    try:
+        written = cramjam.zlib.decompress_into(content.data, plain.data)
+    except cramjam.DecompressionError as error:
+        raise ValueError(f"inflates to other than the {size} bytes declared: {error}") from error
+    return plain[:written]
 
 
-def _unshuffled(content: bytes, item_bytes: int) -> bytes:
+def _unshuffled(content: NDArray[np.uint8], item_bytes: int) -> NDArray[np.uint8]:
     """HDF5's shuffle puts the first bytes of all values first, then all second ones."""
-    return np.frombuffer(content, np.uint8).reshape(item_bytes, -1).T.tobytes()
+    return content.reshape(item_bytes, -1).T.reshape(-1)

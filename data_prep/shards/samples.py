@@ -94,7 +94,7 @@ class Packing:
         packer = Packer(self)
         for codes_HW in codes_THW:
             packer.add(codes_HW)
-        return packer.finish()
+        return b"".join(packer.finish())
 
     def chunk(self, frames: list[NDArray[Any]]) -> tuple[bytes, tuple[int, ...]]:
         """Some frames compressed, and their entry in the table."""
@@ -220,11 +220,11 @@ class Packer:
         if len(self._waiting) == per_chunk:
             self._compress()
 
-    def finish(self) -> bytes:
-        """The sequence as the bytes of its member."""
+    def finish(self) -> list[bytes]:
+        """The sequence as the bytes of its member, in parts that follow each other."""
         if self._waiting:
             self._compress()
-        return b"".join(self._chunks) + self._packing.ending(self._table)
+        return [*self._chunks, self._packing.ending(self._table)]
 
     def _compress(self) -> None:
         compressed, entry = self._packing.chunk(self._waiting)

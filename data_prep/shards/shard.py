@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ from data_prep.shards.samples import META_MEMBER, Packer, Packing
 from data_prep.shards.tally import CodeTally, Counter
 
 UNREADABLE = "unreadable"
+_COPIED_BYTES = 1 << 20  # into a tar at a time
 _SPOOL_BYTES = 1 << 26  # packed samples of a task that are held in memory; more wait in a file
 
 
@@ -105,8 +107,8 @@ def write_shards(task: ShardTask) -> TaskRecord:
         packed: list[_Packed] = []
         for sequence in sorted(task.sequences, key=lambda sequence: (sequence.times[0], sequence.key)):
             for key, frames, meta in _samples(sequence, task, record):
-                packed.append(_Packed(key, spool.tell(), len(frames), meta))
-                spool.write(frames)
+                packed.append(_Packed(key, spool.tell(), sum(map(len, frames)), meta))
+                spool.writelines(frames)
         order = permutation(len(packed), task.selection.seed, zlib.crc32(task.split.encode()), task.number)
         parts = np.array_split(order, -(-len(packed) // task.samples_per_shard)) if packed else []
         for number, part in enumerate(parts):
@@ -138,13 +140,17 @@ def _tar_writer(path: Path) -> Iterator[Any]:
 
     with open(path, "wb") as file:
         with webdataset.TarWriter(file, encoder=False, mtime=0, user="nowcast", group="nowcast", mode=0o644) as writer:
+            # its own tar is one for pipes, in blocks of 10 KB; a file takes the same bytes in large ones
+            writer.tarstream = tarfile.TarFile(
+                fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPIED_BYTES
+            )
             yield writer
         file.flush()
         os.fsync(file.fileno())
 
 
-def _samples(sequence: Sequence, task: ShardTask, record: TaskRecord) -> Iterator[tuple[str, bytes, bytes]]:
-    """(key, packed frames, JSON) of each piece that is kept, counted in `record`; for the others it says why not."""
+def _samples(sequence: Sequence, task: ShardTask, record: TaskRecord) -> Iterator[tuple[str, list[bytes], bytes]]:
+    """(key, parts of the packed frames, JSON) of each piece that is kept, counted in `record`; for the others it says why not."""
     try:
         pieces = _pieces(sequence, task)
     except RadarFileError as error:

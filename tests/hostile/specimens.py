@@ -69,19 +69,27 @@ def made() -> list[Specimen]:
         Specimen("knmi", "a.h5", knmi()),
         Specimen("fmi", "201609281445.pgm", pgm_bytes()),
         Specimen("fmi", "201609281445.tif", fmi_tiff()),
-        Specimen("geotiff", "rain_202001020304.tif", tiff_bytes(np.arange(600, dtype=np.uint16).reshape(1, 20, 30), unit="mm/h")),
+        Specimen(
+            "geotiff",
+            "rain_202001020304.tif",
+            tiff_bytes(np.arange(600, dtype=np.uint16).reshape(1, 20, 30), unit="mm/h"),
+        ),
         Specimen("mrms", "a.grib2", grib2_files.grib(np.arange(600).reshape(20, 30))),
-        Specimen("mrms", "b.grib2.gz", gzip.compress(grib2_files.grib(np.arange(600).reshape(20, 30), template=0), mtime=0)),
+        Specimen(
+            "mrms", "b.grib2.gz", gzip.compress(grib2_files.grib(np.arange(600).reshape(20, 30), template=0), mtime=0)
+        ),
         Specimen("radolan", "raa01-rx_10000-1408102050-dwd---bin.gz", gzip.compress(radolan_made("RX"), 1, mtime=0)),
         Specimen("radolan", "RW_20221018-0050.asc", radolan_text()),
         Specimen("npy", "a.npy", _npy(), {"a.json": json.dumps(SIDE_CAR).encode()}),
         Specimen("npy", "a.npz", _npz(radar=_FIELDS), {"a.json": json.dumps(SIDE_CAR).encode()}),
-        Specimen("meteonet", "rainfall_NW_2016_08.3.npz", _meteonet(), {"radar_coords_NW.npz": _npz(lats=_LATS, lons=_LONS)}),
+        Specimen(
+            "meteonet", "rainfall_NW_2016_08.3.npz", _meteonet(), {"radar_coords_NW.npz": _npz(lats=_LATS, lons=_LONS)}
+        ),
         Specimen("sevir", *_sevir()),
         Specimen("odim", "a.hdf", _odim()),
         *(Specimen("netcdf", f"{kind}.nc", netcdf_made(kind)) for kind in KINDS),
         *(Specimen("zarr", f"v{version}.zarr.zip", _zarr(version)) for version in (2, 3)),
-    ]  # fmt: skip
+    ]
     return [specimen for specimen in found if specimen.format in READERS]
 
 
@@ -126,15 +134,36 @@ def knmi(end: datetime = datetime(2010, 8, 26, 7, 30)) -> bytes:
 def _odim() -> bytes:
     content = io.BytesIO()
     groups: dict[str, dict[str, Any]] = {
-        "what": {"object": b"COMP", "date": b"20240501", "time": b"120000", "source": b"ORG:247", "version": b"H5rad 2.3"},
+        "what": {
+            "object": b"COMP",
+            "date": b"20240501",
+            "time": b"120000",
+            "source": b"ORG:247",
+            "version": b"H5rad 2.3",
+        },
         "where": {
-            "projdef": b"+proj=longlat +ellps=WGS84", "xsize": 30, "ysize": 20, "xscale": 0.1, "yscale": 0.1,
-            "UL_lon": 5.0, "UL_lat": 50.0, "UR_lon": 8.0, "UR_lat": 50.0, "LL_lon": 5.0, "LL_lat": 48.0, "LR_lon": 8.0,
+            "projdef": b"+proj=longlat +ellps=WGS84",
+            "xsize": 30,
+            "ysize": 20,
+            "xscale": 0.1,
+            "yscale": 0.1,
+            "UL_lon": 5.0,
+            "UL_lat": 50.0,
+            "UR_lon": 8.0,
+            "UR_lat": 50.0,
+            "LL_lon": 5.0,
+            "LL_lat": 48.0,
+            "LR_lon": 8.0,
             "LR_lat": 48.0,
         },
-        "dataset1/what": {"startdate": b"20240501", "starttime": b"115500", "enddate": b"20240501", "endtime": b"120000"},
+        "dataset1/what": {
+            "startdate": b"20240501",
+            "starttime": b"115500",
+            "enddate": b"20240501",
+            "endtime": b"120000",
+        },
         "dataset1/data1/what": {"quantity": b"DBZH", "gain": 0.5, "offset": -32.0, "nodata": 255.0, "undetect": 0.0},
-    }  # fmt: skip
+    }
     with h5py.File(content, "w") as file:
         for group, attributes in groups.items():
             for key, value in attributes.items():

@@ -40,11 +40,11 @@ def test_values_are_those_of_frames_evenly_in_time(files: Path) -> None:
 def test_every_product_is_told_of_but_files_are_opened_once(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(4):
         add_file(files, step, products=[["rain", "mm/h"], ["echo", "dBZ"]] if step else [["echo", "dBZ"]])
-    opened: list[Path] = []
+    opened: list[object] = []
     from tests.data_prep.fake_files import FakeFiles
 
     listed = FakeFiles._listed
-    monkeypatch.setattr(FakeFiles, "_listed", lambda self, path: (opened.append(path), listed(self, path))[1])
+    monkeypatch.setattr(FakeFiles, "_listed", lambda self, *file: (opened.append(file), listed(self, *file))[1])
     both = look(files)
     assert [(p.product.name, p.product.unit, p.frames) for p in both.products] == [
         ("echo", "dBZ", 4),

@@ -13,12 +13,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep.errors import RadarFileError
 from data_prep.readers import hdf5
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, member, names, numbers, open_hdf5, text
-from data_prep.readers.hdf5_chunks import blocks, read
+from data_prep.readers.hdf5_chunks import _inflated, blocks, read
 
 VALUES = np.random.default_rng(0).integers(0, 9, (70, 50))
 
@@ -122,6 +124,31 @@ def test_a_chunk_that_inflates_to_more_than_it_declares_is_refused_at_once(
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+@settings(max_examples=200, derandomize=True, database=None, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1 << 12), st.integers(0, 255)), max_size=4),
+    st.integers(0, 1 << 12),
+    st.sampled_from([4999, 5000, 5001]),
+)
+def test_chunks_are_inflated_and_refused_just_as_by_zlib(changes: list[tuple[int, int]], kept: int, size: int) -> None:
+    plain = np.random.default_rng(0).integers(0, 4, 5000).astype(np.uint8).tobytes()
+    stored = bytearray(zlib.compress(plain))
+    for place, value in changes:
+        stored[place % len(stored)] = value
+    del stored[kept + len(stored) // 2 :]
+    inflater = zlib.decompressobj()
+    try:
+        expected = inflater.decompress(bytes(stored), size + 1)
+        whole = inflater.eof and len(expected) == size
+    except zlib.error:
+        whole = False
+    try:
+        found = _inflated(np.frombuffer(stored, np.uint8), size).tobytes()
+    except ValueError:
+        found = b""
+    assert (found == expected) if whole else len(found) != size
 
 
 def test_a_chunk_with_a_wrong_byte_is_refused(tmp_path: Path) -> None:
