@@ -2,7 +2,9 @@
 
 A C library can be made to crash, loop or take all memory by the file it reads. So what reads a file says so first
 (`reading`); a worker that dies, or stays in one file for too long, is replaced, its task begins anew, and this time
-`reading` refuses that file with a RadarFileError. No worker outlives the process that started it.
+`reading` refuses that file with a RadarFileError. A damaged file may also leave a worker with a broken heap or without
+memory, of which the next file dies: a worker in which one could not be read gets no other task, and if it dies later in
+the same task, the damaged file is refused first. No worker outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
-from data_prep.errors import RadarFileError
+from data_prep.errors import RadarFileError, in_words
 from data_prep.readers import in_turn
 
 Task = TypeVar("Task")
@@ -79,6 +81,9 @@ def reading(label: str) -> Iterator[None]:
     _to_parent.send(("reading", label))
     try:
         yield
+    except Exception as error:
+        _to_parent.send(("failed", label, error.reason if isinstance(error, RadarFileError) else in_words(error)))
+        raise
     finally:
         _inside.pop()
         _to_parent.send(("reading", _inside[-1]))
@@ -181,6 +186,7 @@ class _Worker:
     task: int | None = None  # its number
     file: str = ""  # that it is in
     since: float = 0.0
+    failed: tuple[str, str] | None = None  # the file that could not be read last, and why
 
 
 @dataclass
@@ -236,21 +242,43 @@ class Workers:
                 if kind == "reading":
                     worker.file, worker.since = content[0], time.monotonic()
                     continue
+                if kind == "failed":
+                    worker.failed = content[0], content[1]
+                    continue
                 self._busy.remove(worker)
                 worker.task = None
                 if kind == "done":
                     result, error = content
-                    self._idle.append(worker)
-                    if isinstance(error, MemoryError):
+                    self._keep_or_replace(worker)
+                    if isinstance(error, MemoryError) and not self._is_to_blame(worker, "out of memory"):
                         raise WorkerDiedError(tasks[number], "out of memory")
+                    if isinstance(error, MemoryError):
+                        waiting.appendleft(number)
+                        continue
                     if error is not None:
                         raise error
                     yield tasks[number], result
-                elif worker.file and worker.process.exitcode not in _FROM_OUTSIDE:
-                    self._refused[worker.file] = f"its reader died ({content[0]})"
+                elif worker.process.exitcode not in _FROM_OUTSIDE and self._is_to_blame(worker, content[0]):
                     waiting.appendleft(number)
                 else:
                     raise WorkerDiedError(tasks[number], content[0])
+
+    def _keep_or_replace(self, worker: _Worker) -> None:
+        if worker.failed is None:
+            self._idle.append(worker)
+        else:
+            worker.process.kill()
+            self._end(worker)
+
+    def _is_to_blame(self, worker: _Worker, how: str) -> bool:
+        """Whether a file is, which is refused from now on. One that cannot be read anyway goes first: that does no harm."""
+        if worker.failed and worker.failed[0] not in self._refused:
+            self._refused[worker.failed[0]] = worker.failed[1]
+        elif worker.file:
+            self._refused[worker.file] = f"its reader died ({how})"
+        else:
+            return False
+        return True
 
     def _begin(self, function: Callable[[Any], Any], tasks: Sequence[Any], number: int) -> None:
         worker = self._idle.pop() if self._idle else self._start()

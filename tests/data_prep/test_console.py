@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,35 @@ def test_a_foreseen_end_is_one_sentence_and_its_code(
 def test_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends_politely(lambda: failing(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_sigterm_ends_with_143_once_what_was_begun_is_in_order(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def run(args: object) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one does not disturb that
+            ended.append(True)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("data_prep.verify.run", run)
+    assert main("data_prep", "", COMMANDS, ["verify", "shards"]) == 143
+    assert ended and capsys.readouterr().err == "terminated\n" and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_name_that_is_no_text_can_be_printed() -> None:
+    program = "import sys; from data_prep.__main__ import COMMANDS; from data_prep.console import main; import data_prep.verify\n"
+    program += "from rich.console import Console\n"
+    program += "data_prep.verify.run = lambda args: Console().print('wrote \\udcff') or 0\n"
+    program += "sys.exit(main('', '', COMMANDS, ['verify', 'shards']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "wrote \\udcff\n")
 
 
 def test_a_fault_of_ours_is_not_hidden() -> None:

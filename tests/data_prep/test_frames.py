@@ -63,6 +63,21 @@ def test_an_earth_in_kilometres_is_brought_to_metres_and_one_in_metres_is_kept()
     assert metric_proj(metres) == metres
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "+proj=stere +nadgrids=/etc/passwd",
+        "+proj=stere +lat_0=90; rm",
+        "+proj=stere +x=\x1b[2J",
+        "+proj=stere " + "+x=1 " * 300,
+    ],
+)
+def test_a_projection_of_other_words_than_projs_is_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="is no PROJ string"):
+        metric_proj(words)
+    assert metric_proj("+proj=merc +a=6378137 +b=6378137 +nadgrids=@null").endswith("+nadgrids=@null +units=m")
+
+
 def test_field_is_missing_where_the_codes_are() -> None:
     stored = np.array([[0, 255], [74, 254]], np.uint8)
     frame = RadarFrame(stored, "kg/m2", START, GRID.crop(0, 0, 2, 2), ENCODINGS["vil255"])

@@ -21,6 +21,9 @@ def pool() -> Iterator[Workers]:
         yield workers
 
 
+_broken, _leaked = list[str](), list[str]()  # by files read before in this process
+
+
 def read(name: str) -> tuple[str, int]:
     """What a reader does with a file that is called after what it does to its reader."""
     with reading(name):
@@ -38,8 +41,16 @@ def read(name: str) -> tuple[str, int]:
                     raise RadarFileError(name, "does not fit") from None
             case "damaged":
                 raise RadarFileError(name, "torn")
+            case "corrupts":
+                _broken.append(name)
+                raise RadarFileError(name, "torn too")
+            case "leaks":
+                _leaked.append(name)
+                raise RadarFileError(name, "torn as well")
             case "wrong":
                 raise ValueError(f"wrong: {name}")
+        if _broken:
+            ctypes.string_at(0)
     return name, os.getpid()
 
 
@@ -51,6 +62,13 @@ def read_all(names: tuple[str, ...]) -> list[str]:
             found.append(read(name)[0])
         except RadarFileError as error:
             found.append(f"{name}: {error.reason}")
+    return found
+
+
+def read_all_with_memory(names: tuple[str, ...]) -> list[str]:
+    found = read_all(names)
+    if _leaked:
+        raise MemoryError
     return found
 
 
@@ -104,6 +122,21 @@ def test_a_task_begins_anew_without_the_files_that_killed_its_worker(pool: Worke
     [(_, found)] = pool.run(read_all, [names])
     assert found[0] == "sound-1" and found[4] == "sound-2" and found[2] == "damaged-1: torn"
     assert "signal 11" in found[1] and "exit code 4" in found[3]
+
+
+def test_a_worker_that_a_damaged_file_left_broken_is_no_other_files_fault(pool: Workers) -> None:
+    names = ("sound-1", "corrupts-1", "sound-2", "damaged-2", "sound-3")
+    [(_, found)] = pool.run(read_all, [names])
+    assert found == ["sound-1", "corrupts-1: torn too", "sound-2", "damaged-2: torn", "sound-3"]
+    assert [isinstance(one, RadarFileError) for one in pool.each(read, ["corrupts-2"] + ["sound-4"] * 40)] == [
+        True,
+        *[False] * 40,
+    ]
+
+
+def test_memory_that_a_damaged_file_took_is_no_reason_to_stop(pool: Workers) -> None:
+    [(_, found)] = pool.run(read_all_with_memory, [("leaks-1", "sound-1")])
+    assert found == ["leaks-1: torn as well", "sound-1"]
 
 
 def test_a_file_once_refused_kills_no_other_worker(pool: Workers) -> None:

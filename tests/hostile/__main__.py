@@ -103,7 +103,7 @@ def mutants(chosen: list[Specimen], seed: int, until: float) -> Iterator[tuple[S
     while time.monotonic() < until:
         for some in by_format.values():
             # small ones are as good at finding faults, and much faster
-            specimen = rng.choices(some, [1.0 / (1 + len(one.content) / 50_000) for one in some])[0]
+            specimen = rng.choices(some, [1.0 / (1 + len(one.content) / 500_000) for one in some])[0]
             number = rng.getrandbits(40)
             if specimen.beside and number % 8 == 0:
                 [(name, content)] = rng.sample(sorted(specimen.beside.items()), 1)

@@ -66,7 +66,7 @@ class Specimen:
 def made() -> list[Specimen]:
     """Small ones, at least one of each format that is there."""
     found = [
-        Specimen("knmi", "a.h5", _knmi()),
+        Specimen("knmi", "a.h5", knmi()),
         Specimen("fmi", "201609281445.pgm", pgm_bytes()),
         Specimen("fmi", "201609281445.tif", fmi_tiff()),
         Specimen(
@@ -112,8 +112,15 @@ _LATS = np.repeat(45.005 - 0.01 * np.arange(15)[:, None], 20, 1)
 _LONS = np.repeat(3.005 + 0.01 * np.arange(20)[None], 15, 0)
 
 
-def _knmi() -> bytes:
-    changed = {"geo_number_rows": np.array([20], np.int32), "geo_number_columns": np.array([30], np.int32)}
+def knmi(end: datetime = datetime(2010, 8, 26, 7, 30)) -> bytes:
+    """KNMI's rain in 20 x 30 pixels, of the five minutes before `end`."""
+    stamps = [f"{time:%d-AUG-%Y;%H:%M:%S.000}".encode() for time in (end - timedelta(minutes=5), end)]
+    changed = {
+        "geo_number_rows": np.array([20], np.int32),
+        "geo_number_columns": np.array([30], np.int32),
+        "product_datetime_start": np.array(stamps[:1]),
+        "product_datetime_end": np.array(stamps[1:]),
+    }
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for group, attributes in KNMI_ATTRIBUTES.items():
@@ -199,9 +206,6 @@ def _sevir() -> tuple[str, bytes, dict[str, bytes]]:
         file["id"] = np.array([b"S1", b"S2"])
         codes = (np.arange(2 * 6 * 8 * 3) % 255).astype(np.uint8).reshape(2, 6, 8, 3)
         file.create_dataset("vil", data=codes, chunks=(1, 6, 8, 1), compression="gzip")
-    lines = [
-        ",".join(SEVIR_ROW),
-        ",".join(SEVIR_ROW.values()),
-        ",".join((SEVIR_ROW | {"id": "S2", "file_index": "1", "time_utc": "2019-05-13 18:30:00"}).values()),
-    ]
+    second = SEVIR_ROW | {"id": "S2", "file_index": "1", "time_utc": "2019-05-13 18:30:00"}
+    lines = [",".join(line) for line in (SEVIR_ROW, SEVIR_ROW.values(), second.values())]
     return f"data/{SEVIR_FILE}", content.getvalue(), {"CATALOG.csv": ("\n".join(lines) + "\n").encode()}

@@ -23,6 +23,13 @@ def test_reasons_are_counted_the_commonest_first() -> None:
     assert list(LeftOuts.of(left_out).by_count().items()) == [("gap", 2), ("dry", 1)]
 
 
+def test_what_a_file_is_called_and_holds_is_noted_as_what_can_be_printed_and_written() -> None:
+    found = LeftOuts.of([LeftOut("a\nb\udcff.h5", "unreadable", "\x1b[2J" + "9" * 100_000)])
+    [example] = found.of_reason("unreadable")
+    assert example.what == r"a\nb\udcff.h5" and len(example.detail) == 1000 and example.detail.startswith(r"\x1b[2J999")
+    assert LeftOuts.model_validate_json(found.model_dump_json()) == found
+
+
 def test_a_reason_names_its_first_few_and_prints_names_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=40)
     names = ["[red]a[/red].h5", *(f"{'long' * 20}{number}.h5" for number in range(4))]

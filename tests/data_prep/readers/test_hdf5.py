@@ -278,6 +278,13 @@ def test_numbers_are_read_however_they_are_stored(tmp_path: Path, value: Any) ->
             text(file, "a")
 
 
+@pytest.mark.parametrize("value", ["x" * 5000, np.bytes_("x" * 5000)])
+def test_a_text_on_which_a_reader_might_work_for_ever_is_refused(tmp_path: Path, value: Any) -> None:
+    path = written(tmp_path / "a.h5", lambda file: file.attrs.create("a", value))
+    with open_hdf5(path) as file, pytest.raises(RadarFileError, match="'a' of / is longer than 4096 characters"):
+        text(file, "a")
+
+
 def vlen(file: Any) -> None:
     lists = np.empty(1, object)
     lists[0] = np.arange(3)

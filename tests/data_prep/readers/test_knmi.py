@@ -23,7 +23,7 @@ from data_prep.frames import RadarFrame
 from data_prep.projection import corner_of, place_of
 from data_prep.readers import Product, Recording, reader_named
 from data_prep.readers.knmi import READER
-from tests.data_prep.readers.conftest import MakeKnmi
+from tests.data_prep.readers.conftest import KNMI_PROJ, MakeKnmi
 
 REAL = "knmi/RAD_NL25_RAP_5min_201008260730.h5"
 RAIN, REFLECTIVITY = Product("rain", "mm/h"), Product("reflectivity", "dBZ")
@@ -260,6 +260,11 @@ def test_a_picture_of_another_shape_or_type_is_named(make_knmi: MakeKnmi) -> Non
         file["image1/image_data"] = np.zeros((2, 3), np.float32)
     with pytest.raises(RadarFileError, match="has type float32, expected"):
         read(path)
+
+
+def test_a_projection_that_leads_to_another_file_is_refused(make_knmi: MakeKnmi) -> None:
+    with pytest.raises(RadarFileError, match="is no PROJ string"):
+        READER.frames(make_knmi(projection_proj4_params=KNMI_PROJ + " +nadgrids=/etc/passwd"))
 
 
 def test_a_forged_shape_allocates_nothing(make_knmi: MakeKnmi) -> None:

@@ -263,6 +263,22 @@ class Hostile:
         return os.mkdir, (str(self.target),)
 
 
+PARTS = b"\x8c\x01x\x94" + b"".join(b"h" + bytes([i]) + b"\x86\x94" for i in range(100))  # a tuple of 2**100
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        PARTS + PARTS + b"\x93.",  # as a name
+        b"c_codecs\nencode\n" + PARTS + b"\x8c\x06latin1\x86R.",  # as a text
+        b"c_codecs\nencode\n\x8c\x01a" + PARTS + b"\x86R.",  # as an encoding
+    ],
+)
+def test_a_pickle_of_a_few_bytes_does_not_work_for_ever(pickled: bytes) -> None:
+    with pytest.raises(ValueError, match="a tuple in the place of a text"):
+        pickled_times(b"\x80\x04" + pickled)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_hostile_pickle_runs_nothing(make: Make, tmp_path: Path, protocol: int) -> None:
     target = tmp_path / "executed"

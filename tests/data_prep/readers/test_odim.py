@@ -104,6 +104,16 @@ def test_every_type_of_number_gives_the_same_rain(make_odim: MakeOdim, dtype: st
     assert frame.stored.dtype in (np.uint8, np.uint16) and frame.stored.dtype.isnative and frame.unit == "mm/h"
 
 
+def test_pictures_that_are_there_many_times_by_links_are_not_listed_for_ever(make_odim: MakeOdim) -> None:
+    path = make_odim()
+    with h5py.File(path, "r+") as file:
+        for number in range(2, 40):
+            file[f"dataset1/data{number}"] = file["dataset1/data1"]
+            file[f"dataset{number}"] = file["dataset1"]
+    with pytest.raises(RadarFileError, match="holds more than 1024 pictures"):
+        READER.frames(path)
+
+
 def test_undetect_is_dry_and_nodata_missing_in_each_unit(make_odim: MakeOdim) -> None:
     for quantity, unit, dry in (
         ("DBZH", "dBZ", -32.0),

@@ -90,6 +90,8 @@ def test_other_image_types_are_passed_over(make_sevir: MakeSevir) -> None:
     [
         ({"pct_missing": ""}, "catalog row unusable"),
         ({"file_name": "vil/2019/absent.h5"}, "file is missing"),
+        ({"file_name": "vil/2019/" + "x" * 5000}, "file is missing"),
+        ({"proj": "+proj=stere +nadgrids=/etc/passwd"}, "catalog row unusable"),
         ({"file_name": "../data/" + SEVIR_FILE}, "file lies outside the data folder"),
         ({"file_name": "/etc/hostname"}, "file lies outside the data folder"),
         ({"file_name": ""}, "file lies outside the data folder"),

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from data_prep.errors import MOST_REASON, RadarFileError, in_words, printable
+
+
+def test_a_file_error_is_one_printable_line_whatever_the_file_is_called_and_holds() -> None:
+    error = RadarFileError("a\nb\udcff.h5", "holds \x1b[2Jcôdes\0 of\r\nany kind")
+    assert str(error) == r"a\nb\udcff.h5: holds \x1b[2Jcôdes\x00 of\r\nany kind" and str(error).isprintable()
+    assert error.path == "a\nb\udcff.h5"  # by which it is known again
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.path, again.reason, str(again)) == (error.path, error.reason, str(error))
+
+
+@pytest.mark.parametrize("text", ["9" * 100_000, "\x1b" * 100_000])
+def test_a_reason_is_cut_in_its_middle(text: str) -> None:
+    reason = RadarFileError("a.h5", f"its formula is {text}; give another").reason
+    assert len(reason) == MOST_REASON and reason.startswith("its formula is ") and reason.endswith("; give another")
+    assert RadarFileError("a.h5", reason).reason == reason
+
+
+def test_what_can_be_printed_stays_as_it_is() -> None:
+    assert printable("Météo-France: 0.5 mm·h⁻¹") == "Météo-France: 0.5 mm·h⁻¹"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.h5"), "FileNotFoundError: No such file or directory"),
+        (OSError("truncated file\nand more"), "OSError: truncated file"),
+        (MemoryError(), "it takes more memory than there is"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_another_exception_is_told_by_what_it_says(error: Exception, words: str) -> None:
+    assert in_words(error) == words
