@@ -32,7 +32,8 @@ from data_prep.readers.stamps import times_in
 
 EARTH_M = 6_371_288.0
 _PGM_DBZ = Coding("dBZ", 0.5, -32.0, frozenset({255.0}), frozenset({0.0}))
-_MOST_HEADER = 1 << 16
+_PGM = b"P5"
+_MOST_HEADER = 1 << 13  # bytes; FMI's has 686
 _HEADER = re.compile(rb"P5\s+((?:#[^\n]*\n\s*)*)(\d{1,9})\s+(\d{1,9})\s+(\d{1,5})\s")
 _ITEM = re.compile(r'<Item name="([^"<>]*)"(?:\s+(?:unit="([^"<>]*)"|\w+="[^"<>]*"))?\s*>([^<]*)</Item>')
 
@@ -54,15 +55,16 @@ class FmiReader(FileReader):
 
     def contents(self, file: RadarFile) -> list[Entry]:
         """The file's one frame."""
-        if _is_pgm(file):
-            return [Entry(_pgm(file, file.head(_MOST_HEADER)).time, Product("reflectivity", "dBZ"))]
+        head = file.head(_MOST_HEADER)
+        if head.startswith(_PGM):
+            return [Entry(_pgm(file, head).time, Product("reflectivity", "dBZ"))]
         with open_geotiff(file) as dataset:
             grid_of(file, dataset)
             return [_described(file, dataset.tags())[0]]
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
-        if not _is_pgm(file):
+        if not file.head(len(_PGM)).startswith(_PGM):
             with open_geotiff(file) as dataset:
                 (now, coding), grid = _described(file, dataset.tags()), grid_of(file, dataset)
                 return coded_frame(read_band(dataset, 1), coding, now.time, grid)
@@ -73,10 +75,6 @@ class FmiReader(FileReader):
             raise RadarFileError(file.name, f"ends after {has} of {count} pixels; it is cut off")
         codes = np.frombuffer(file.content, np.uint8, count, header.start).reshape(header.grid.shape)
         return coded_frame(codes, _PGM_DBZ, header.time, header.grid)
-
-
-def _is_pgm(file: RadarFile) -> bool:
-    return file.head(2) == b"P5"
 
 
 def _pgm(file: RadarFile, head: bytes) -> Pgm:
