@@ -86,18 +86,19 @@ def code_histogram(codes: NDArray[Any]) -> NDArray[np.int64]:
     flat = np.ascontiguousarray(high).reshape(-1)
     whole = flat.size // 8 * 8
     counts = np.asarray(np.bincount(flat[whole:], minlength=256), np.int64)
+    pairs: NDArray[np.int64] | None = None
     for start in range(0, whole, _BAND):
         words = flat[start : min(start + _BAND, whole)].view(np.uint64)
         mixed = words[words + np.uint64(1) > 1]  # neither all 0 nor all 255, which wraps to 0
         zero = words.size - np.count_nonzero(words)
         counts[0] += 8 * zero
         counts[255] += 8 * (words.size - mixed.size - zero)
-        counts += _one_by_one(mixed.view(np.uint8))
+        if mixed.nbytes < _MANY:
+            counts += np.bincount(mixed.view(np.uint8), minlength=256)
+        else:  # two at a time: in half the time
+            found = np.bincount(mixed.view(np.uint16), minlength=65536)
+            pairs = found if pairs is None else pairs + found
+    if pairs is not None:
+        table = pairs.reshape(256, 256)
+        counts += table.sum(axis=0) + table.sum(axis=1)
     return counts
-
-
-def _one_by_one(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    if codes.size < _MANY:
-        return np.asarray(np.bincount(codes, minlength=256), np.int64)
-    pairs = np.bincount(codes.view(np.uint16), minlength=65536).reshape(256, 256)  # two at a time: in half the time
-    return np.asarray(pairs.sum(axis=0) + pairs.sum(axis=1), np.int64)
