@@ -83,6 +83,12 @@ def killed_in_a_file(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def signalled(number: int) -> int:
+    for one in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), one)
+    return number
+
+
 def run_out(number: int) -> int:
     raise MemoryError
 
@@ -157,6 +163,10 @@ def test_a_worker_that_dies_outside_of_a_file_is_an_error_that_names_its_task() 
 def test_a_kill_from_outside_is_no_files_fault() -> None:
     with pytest.raises(WorkerDiedError, match="signal 9"), Workers(1) as workers:
         list(workers.run(killed_in_a_file, ["innocent"]))
+
+
+def test_what_a_terminal_or_a_scheduler_sends_to_all_processes_is_the_parents_to_handle(pool: Workers) -> None:
+    assert dict(pool.run(signalled, [1, 2, 3])) == {1: 1, 2: 2, 3: 3}
 
 
 def test_an_error_of_the_task_itself_is_raised_here(pool: Workers) -> None:
