@@ -21,7 +21,7 @@ def pool() -> Iterator[Workers]:
         yield workers
 
 
-_broken, _leaked = list[str](), list[str]()  # by files read before in this process
+_broken, _leaked = list[str](), list[object]()  # by files read before in this process
 
 
 def read(name: str) -> tuple[str, int]:
@@ -47,6 +47,14 @@ def read(name: str) -> tuple[str, int]:
             case "leaks":
                 _leaked.append(name)
                 raise RadarFileError(name, "torn as well")
+            case "keeps":
+                _leaked.append(bytearray(200 << 20))
+                raise RadarFileError(name, "torn and not let go")
+            case "large":
+                try:
+                    bytearray(150 << 20)
+                except MemoryError:
+                    raise RadarFileError(name, "does not fit") from None
             case "wrong":
                 raise ValueError(f"wrong: {name}")
         if _broken:
@@ -138,6 +146,11 @@ def test_a_worker_that_a_damaged_file_left_broken_is_no_other_files_fault(pool: 
         True,
         *[False] * 40,
     ]
+
+
+def test_memory_that_a_damaged_file_keeps_is_no_other_files_fault(pool: Workers) -> None:
+    [(_, found)] = pool.run(read_all, [("sound-1", "keeps-1", "large-1", "sound-2")])
+    assert found == ["sound-1", "keeps-1: torn and not let go", "large-1", "sound-2"]
 
 
 def test_memory_that_a_damaged_file_took_is_no_reason_to_stop(pool: Workers) -> None:
