@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -35,6 +35,7 @@ from data_prep.readers import in_turn
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Done = Generator[tuple[Task, Result], None, None]
 _LISTED_AT_ONCE = 32  # files whose headers one message asks for
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or by a system out of memory: no file's fault
 _ENDS_WITHIN_S = 5.0
@@ -158,8 +159,11 @@ def _end_with_parent() -> None:
 class Pool(Protocol):
     """Where tasks are done."""
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
-        """Each task with its result, as they become ready. Raises what `function` raises, and WorkerDiedError."""
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
+        """Each task with its result, as they become ready. Raises what `function` raises, and WorkerDiedError.
+
+        No task is being done any more once it has raised or was closed.
+        """
         ...
 
     def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
@@ -176,7 +180,7 @@ class InProcess:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
         """As `Pool.run`."""
         for task in tasks:
             try:
@@ -218,16 +222,15 @@ class Workers:
     ) -> None:
         for worker in self._idle:
             worker.connection.close()  # it ends by itself, and libraries tidy up
-        for worker in self._busy:
-            worker.process.kill()
-        for worker in [*self._ending, *self._idle, *self._busy]:
+        self._stop_busy()
+        for worker in [*self._ending, *self._idle]:
             worker.process.join(_ENDS_WITHIN_S)
             if worker.process.exitcode is None:
                 worker.process.kill()
                 worker.process.join()
             worker.connection.close()
-        for some in (self._ending, self._idle, self._busy):
-            some.clear()
+        self._ending.clear()
+        self._idle.clear()
 
     def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
         """As `Pool.each`. The function must say what it reads by `reading`."""
@@ -241,8 +244,15 @@ class Workers:
                 ready[part.start] = results
             yield from ready.pop(start)
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
         """As `Pool.run`."""
+        try:
+            yield from self._run(function, tasks)
+        except BaseException:
+            self._stop_busy()
+            raise
+
+    def _run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
         waiting = deque(range(len(tasks)))
         while waiting or self._busy:
             while waiting and len(self._busy) < self.count:
@@ -280,6 +290,13 @@ class Workers:
             return
         worker.connection.close()  # by which it ends
         self._ending = [other for other in self._ending if other.process.exitcode is None] + [worker]
+
+    def _stop_busy(self) -> None:
+        """So that none still writes where the caller puts in order what was begun."""
+        for worker in self._busy:
+            worker.process.kill()
+            self._end(worker)
+        self._busy.clear()
 
     def _is_to_blame(self, worker: _Worker, how: str) -> bool:
         """Whether a file is, which is refused from now on. One that cannot be read anyway goes first: that does no harm."""

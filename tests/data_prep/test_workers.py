@@ -91,6 +91,13 @@ def killed_in_a_file(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def first_fails(number: int) -> int:
+    if number == 0:
+        raise ValueError("first")
+    time.sleep(60)
+    return number
+
+
 def signalled(number: int) -> int:
     for one in (signal.SIGINT, signal.SIGTERM):
         os.kill(os.getpid(), one)
@@ -176,6 +183,19 @@ def test_a_worker_that_dies_outside_of_a_file_is_an_error_that_names_its_task() 
 def test_a_kill_from_outside_is_no_files_fault() -> None:
     with pytest.raises(WorkerDiedError, match="signal 9"), Workers(1) as workers:
         list(workers.run(killed_in_a_file, ["innocent"]))
+
+
+def test_when_one_task_fails_or_nobody_waits_no_other_is_being_done_any_more() -> None:
+    others = set(multiprocessing.active_children())
+    with Workers(2) as workers:
+        with pytest.raises(ValueError, match="first"):
+            list(workers.run(first_fails, [0, 1]))
+        assert len(set(multiprocessing.active_children()) - others) == 1  # that which failed, and waits for the next
+        answers = workers.run(square_and_process, [2, 3])
+        next(answers)
+        answers.close()
+        assert [square for _, (square, _) in workers.run(square_and_process, [4])] == [16]
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_what_a_terminal_or_a_scheduler_sends_to_all_processes_is_the_parents_to_handle(pool: Workers) -> None:
