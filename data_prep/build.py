@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,10 @@ def _write_all(folder: BuildFolder, plan: Plan, tasks: list[ShardTask], pool: Po
     try:
         with progress("sequences", total, quiet=quiet) as advance:
             advance(total - left)
-            for task, record in pool.run(write_shards, open_tasks):
-                folder.record(task, record)
-                advance(len(task.sequences))
+            with closing(pool.run(write_shards, open_tasks)) as done:
+                for task, record in done:
+                    folder.record(task, record)
+                    advance(len(task.sequences))
     except WorkerDiedError as error:
         raise _worker_died(f"{error.task.stem} was built", error) from None
     if any(task.strict for task in tasks):

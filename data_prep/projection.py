@@ -26,7 +26,7 @@ class ProjectionError(UserError):
 def _pyproj() -> Any:
     try:
         import pyproj
-    except ImportError as error:
+    except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
         raise UserError(
             "map projections need pyproj, which is not installed; install DS-Nowcast with its extra [geo]"
         ) from error

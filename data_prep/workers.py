@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -35,6 +35,7 @@ from data_prep.readers import in_turn
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Done = Generator[tuple[Task, Result], None, None]
 _LISTED_AT_ONCE = 32  # files whose headers one message asks for
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or by a system out of memory: no file's fault
 _ENDS_WITHIN_S = 5.0
@@ -64,6 +65,9 @@ class WorkerDiedError(Exception, Generic[Task]):
 _to_parent: Connection | None = None
 _refused: dict[str, str] = {}
 _inside: list[str] = [""]  # the files that are being read, one inside the other
+_damaged: list[str] = []  # files that could not be read
+_half_bytes = 0  # of data: of more the next file might die
+_NO_ROOM = 77  # exit code of a worker that ends because of that
 
 
 @contextmanager
@@ -77,11 +81,14 @@ def reading(label: str) -> Iterator[None]:
     if _to_parent is None:
         yield
         return
+    if _damaged and _data_bytes() > _half_bytes:
+        os._exit(_NO_ROOM)  # what a damaged file has left behind is no fault of the next one's
     _inside.append(label)
     _to_parent.send(("reading", label))
     try:
         yield
     except Exception as error:
+        _damaged.append(label)
         _to_parent.send(("failed", label, error.reason if isinstance(error, RadarFileError) else in_words(error)))
         raise
     finally:
@@ -128,11 +135,15 @@ def _say_nothing() -> None:
 
 def _limit_memory(most_bytes: int) -> None:
     """Counts what a process writes to (RLIMIT_DATA), not what it maps: libraries map far more than they use."""
-    with open("/proc/self/status") as status:
-        kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
-    limit = kilobytes * 1024 + most_bytes
+    global _half_bytes
+    limit, _half_bytes = _data_bytes() + most_bytes, _data_bytes() + most_bytes // 2
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _data_bytes() -> int:
+    with open("/proc/self/status") as status:
+        return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmData"))
 
 
 def _end_with_parent() -> None:
@@ -148,8 +159,11 @@ def _end_with_parent() -> None:
 class Pool(Protocol):
     """Where tasks are done."""
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
-        """Each task with its result, as they become ready. Raises what `function` raises, and WorkerDiedError."""
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
+        """Each task with its result, as they become ready. Raises what `function` raises, and WorkerDiedError.
+
+        No task is being done any more once it has raised or was closed.
+        """
         ...
 
     def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
@@ -166,7 +180,7 @@ class InProcess:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
         """As `Pool.run`."""
         for task in tasks:
             try:
@@ -197,6 +211,7 @@ class Workers:
     limits: Limits = LIMITS
     _idle: list[_Worker] = field(default_factory=list)
     _busy: list[_Worker] = field(default_factory=list)
+    _ending: list[_Worker] = field(default_factory=list)
     _refused: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -207,16 +222,15 @@ class Workers:
     ) -> None:
         for worker in self._idle:
             worker.connection.close()  # it ends by itself, and libraries tidy up
-        for worker in self._busy:
-            worker.process.kill()
-        for worker in [*self._idle, *self._busy]:
+        self._stop_busy()
+        for worker in [*self._ending, *self._idle]:
             worker.process.join(_ENDS_WITHIN_S)
             if worker.process.exitcode is None:
                 worker.process.kill()
                 worker.process.join()
             worker.connection.close()
+        self._ending.clear()
         self._idle.clear()
-        self._busy.clear()
 
     def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
         """As `Pool.each`. The function must say what it reads by `reading`."""
@@ -230,8 +244,15 @@ class Workers:
                 ready[part.start] = results
             yield from ready.pop(start)
 
-    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Done[Task, Result]:
         """As `Pool.run`."""
+        try:
+            yield from self._run(function, tasks)
+        except BaseException:
+            self._stop_busy()
+            raise
+
+    def _run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
         waiting = deque(range(len(tasks)))
         while waiting or self._busy:
             while waiting and len(self._busy) < self.count:
@@ -266,9 +287,16 @@ class Workers:
     def _keep_or_replace(self, worker: _Worker) -> None:
         if worker.failed is None:
             self._idle.append(worker)
-        else:
+            return
+        worker.connection.close()  # by which it ends
+        self._ending = [other for other in self._ending if other.process.exitcode is None] + [worker]
+
+    def _stop_busy(self) -> None:
+        """So that none still writes where the caller puts in order what was begun."""
+        for worker in self._busy:
             worker.process.kill()
             self._end(worker)
+        self._busy.clear()
 
     def _is_to_blame(self, worker: _Worker, how: str) -> bool:
         """Whether a file is, which is refused from now on. One that cannot be read anyway goes first: that does no harm."""
@@ -325,9 +353,12 @@ class Workers:
 def _begin_forkserver() -> None:
     """It inherits that Ctrl-C and SIGTERM, which a terminal or a scheduler sends to all processes, do not reach it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    # nor does its tracker tell the terminal of what a worker that crashed has left, and it takes away
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
         forkserver.ensure_running()
     finally:
+        sys.warnoptions.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -33,7 +33,7 @@ def require_h5py() -> Any:
     """The module h5py. Raises UserError naming the extra that brings it."""
     try:
         import h5py
-    except ImportError as error:
+    except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
         raise UserError(
             "this archive format needs h5py, which is not installed; install DS-Nowcast with its extra [hdf5]"
         ) from error

@@ -36,7 +36,7 @@ def require_rasterio() -> Any:
     """The module rasterio. Raises UserError naming the extra that brings it."""
     try:
         import rasterio
-    except ImportError as error:
+    except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
         raise UserError(
             "GeoTIFF needs rasterio, which is not installed; install DS-Nowcast with its extra [geotiff]"
         ) from error

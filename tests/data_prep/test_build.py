@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -166,6 +167,30 @@ def test_a_full_disk_is_one_sentence_and_exit_code_3(archive: FakeArchive, comma
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 3 and "cannot be written: File too large" in text and "Traceback" not in text
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rename", range(1, 14, 3))
+def test_after_a_full_disk_the_same_command_goes_on(
+    archive: FakeArchive, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rename: int
+) -> None:
+    archive.add_events(4)
+    few = ("--samples-per-shard", "2")
+    assert command(*few, out=tmp_path / "whole")[0] == 0
+    replace, count = os.replace, 0
+
+    def replace_or_fail(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count >= rename:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_fail)
+    code, text = command(*few)
+    assert code == (3 if rename < 13 else 0) and ("No space left on device" in text) == (rename < 13)
+    monkeypatch.setattr(os, "replace", replace)
+    assert not list(tmp_path.glob("out/**/*.partial"))
+    assert command(*few)[0] == 0 and hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("option", ["--frames=0", "--min-wet=2", "--workers=-1", "--seed=x", "--colour=red"])

@@ -21,7 +21,7 @@ def pool() -> Iterator[Workers]:
         yield workers
 
 
-_broken, _leaked = list[str](), list[str]()  # by files read before in this process
+_broken, _leaked = list[str](), list[object]()  # by files read before in this process
 
 
 def read(name: str) -> tuple[str, int]:
@@ -47,6 +47,14 @@ def read(name: str) -> tuple[str, int]:
             case "leaks":
                 _leaked.append(name)
                 raise RadarFileError(name, "torn as well")
+            case "keeps":
+                _leaked.append(bytearray(200 << 20))
+                raise RadarFileError(name, "torn and not let go")
+            case "large":
+                try:
+                    bytearray(150 << 20)
+                except MemoryError:
+                    raise RadarFileError(name, "does not fit") from None
             case "wrong":
                 raise ValueError(f"wrong: {name}")
         if _broken:
@@ -81,6 +89,19 @@ def end_outside_of_a_file(number: int) -> int:
 def killed_in_a_file(name: str) -> None:
     with reading(name):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def first_fails(number: int) -> int:
+    if number == 0:
+        raise ValueError("first")
+    time.sleep(60)
+    return number
+
+
+def signalled(number: int) -> int:
+    for one in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), one)
+    return number
 
 
 def run_out(number: int) -> int:
@@ -134,6 +155,11 @@ def test_a_worker_that_a_damaged_file_left_broken_is_no_other_files_fault(pool: 
     ]
 
 
+def test_memory_that_a_damaged_file_keeps_is_no_other_files_fault(pool: Workers) -> None:
+    [(_, found)] = pool.run(read_all, [("sound-1", "keeps-1", "large-1", "sound-2")])
+    assert found == ["sound-1", "keeps-1: torn and not let go", "large-1", "sound-2"]
+
+
 def test_memory_that_a_damaged_file_took_is_no_reason_to_stop(pool: Workers) -> None:
     [(_, found)] = pool.run(read_all_with_memory, [("leaks-1", "sound-1")])
     assert found == ["leaks-1: torn as well", "sound-1"]
@@ -157,6 +183,23 @@ def test_a_worker_that_dies_outside_of_a_file_is_an_error_that_names_its_task() 
 def test_a_kill_from_outside_is_no_files_fault() -> None:
     with pytest.raises(WorkerDiedError, match="signal 9"), Workers(1) as workers:
         list(workers.run(killed_in_a_file, ["innocent"]))
+
+
+def test_when_one_task_fails_or_nobody_waits_no_other_is_being_done_any_more() -> None:
+    others = set(multiprocessing.active_children())
+    with Workers(2) as workers:
+        with pytest.raises(ValueError, match="first"):
+            list(workers.run(first_fails, [0, 1]))
+        assert len(set(multiprocessing.active_children()) - others) == 1  # that which failed, and waits for the next
+        answers = workers.run(square_and_process, [2, 3])
+        next(answers)
+        answers.close()
+        assert [square for _, (square, _) in workers.run(square_and_process, [4])] == [16]
+    assert set(multiprocessing.active_children()) <= others
+
+
+def test_what_a_terminal_or_a_scheduler_sends_to_all_processes_is_the_parents_to_handle(pool: Workers) -> None:
+    assert dict(pool.run(signalled, [1, 2, 3])) == {1: 1, 2: 2, 3: 3}
 
 
 def test_an_error_of_the_task_itself_is_raised_here(pool: Workers) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import webdataset  # noqa: F401  (imported once, so that forked builds need not)
 
-from data_prep.build import build
+from data_prep.build import Work, build
+from data_prep.building.part import Part
 from data_prep.building.plan import Plan
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
@@ -124,6 +125,40 @@ def test_parts_build_what_one_process_builds_in_any_order(
         assert command(*few, "--part", f"{number}/4")[0] == 0
     assert command(*few)[0] == 0 and command(*few, "--finish")[0] == 0
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_others_go_on(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(5)
+    whole = hashes(build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=1).folder)
+    replace, count = os.replace, 0
+
+    def part(number: int, out: Path) -> None:
+        build(archive_plan(archive, out, split="train", samples_per_shard=1), out, work=Work(Part(number, 3)))
+
+    def part_until(rename: int, out: Path) -> None:
+        def replace_and_die(source: Path, target: Path) -> None:
+            nonlocal count
+            count += 1
+            replace(source, target)
+            if count == rename:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(os, "replace", replace_and_die)
+        part(1, out)
+
+    for rename in range(1, 20):
+        out = tmp_path / f"killed {rename}"
+        part(0, out)
+        killed = in_a_fork(lambda rename=rename, out=out: part_until(rename, out)) != 0  # type: ignore[misc]
+        part(2, out)
+        assert (out / "index.json").exists() == (rename >= 6)  # from its last record on the last part finishes for it
+        part(1, out)
+        assert hashes(out) == whole
+        if not killed:
+            break
+    assert rename == 7  # twice .idx, tar and record
 
 
 def test_finish_names_what_is_missing_and_writes_nothing(

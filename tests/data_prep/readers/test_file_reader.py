@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_prep.errors import RadarFileError
+from data_prep import projection
+from data_prep.errors import RadarFileError, UserError
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, in_turn
 from data_prep.readers.file_reader import FileReader
+from data_prep.readers.hdf5 import require_h5py
+from data_prep.readers.raster import require_rasterio
 from tests.data_prep.fake_files import READER as _READER
 from tests.data_prep.fake_files import FakeFiles, add_file
 
@@ -71,6 +76,27 @@ def test_of_a_tar_each_bad_file_is_named_and_the_others_are_read(tmp_path: Path)
     assert [recording.member for recording in found.recordings] == ["0.fake", "2.fake"]
     [left_out] = found.left_out
     assert left_out.what.endswith("day.tar/1.fake") and left_out.reason == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("name", "require"), [("rasterio", require_rasterio), ("h5py", require_h5py), ("pyproj", projection._pyproj)]
+)
+def test_a_library_that_is_there_but_cannot_be_loaded_is_not_called_absent(
+    monkeypatch: pytest.MonkeyPatch, name: str, require: Callable[[], Any]
+) -> None:
+    class Loader:
+        def find_spec(self, wanted: str, *others: object) -> None:
+            if wanted == name:
+                raise ImportError(f"lib{name}.so: failed to map segment from shared object")
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with monkeypatch.context() as context:
+        context.setattr(sys, "meta_path", [Loader()])
+        with pytest.raises(ImportError, match="failed to map segment"):  # of a reader it is the file's error
+            require()
+        context.setitem(sys.modules, name, None)
+        with pytest.raises(UserError, match=f"needs? .*{name}, which is not installed"):
+            require()
 
 
 def test_pipes_and_devices_are_named_and_not_waited_for(tmp_path: Path) -> None:
