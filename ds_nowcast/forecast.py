@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_seque
 from data_prep.building.sequences import FrameRef, follows, iso, utc
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
-from data_prep.errors import DataError, UserError
+from data_prep.errors import DataError, RadarFileError, UserError
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, Recording, reader_named
+from data_prep.workers import Pool, WorkerDiedError, Workers
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.geotiff import write_geotiff
 from ds_nowcast.forecasting.netcdf import write_forecast
@@ -119,25 +121,40 @@ def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, car
 
 
 def newest_frames(archive: str, sources: Sequence[str], card: ModelCard, product: str | None = None) -> Observed:
-    """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind."""
+    """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind.
+
+    Files are opened in a process that is limited, as in a build: one that kills it is left out, or named.
+    """
+    with Workers(1) as pool:
+        try:
+            return _newest_frames(pool, archive, sources, card, product)
+        except WorkerDiedError as error:
+            raise DataError(f"the process that reads the archive died ({error.how}); run the same again") from None
+
+
+def _newest_frames(pool: Pool, archive: str, sources: Sequence[str], card: ModelCard, product: str | None) -> Observed:
     reader, where = reader_named(archive), " ".join(sources)
-    scan = reader.scan(sources, product)
+    scan = reader.scan(sources, product, pool.each)
     for item in scan.left_out:
         print(
             f"warning: {item.what} is left out: {': '.join(filter(None, (item.reason, item.detail)))}", file=sys.stderr
         )
     recordings = scan.recordings
     newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
-    layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding)
+    layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding, pool)
     card.check_kind(
         where, unit=scan.product.unit, cadence_s=scan.cadence_s, pixel=layout.pixel, pixel_unit=layout.pixel_unit
     )
+    needed = {ref.recording: recordings[ref.recording] for ref in newest.frames}
     try:
-        codes_THW, grid = read_sequence(reader, dict(enumerate(recordings)), newest, layout)
+        [read] = pool.each(partial(read_sequence, reader, needed, layout=layout), [newest])
+        if isinstance(read, RadarFileError):
+            raise read
     except AnotherGridError as error:
         raise UserError(
             f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid"
         ) from None
+    codes_THW, grid = read
     return Observed(codes_THW, newest.times, grid)
 
 

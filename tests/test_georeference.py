@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from data_prep.frames import Grid, RadarFrame
+from data_prep.frames import Grid
 from data_prep.projection import corner_of
-from data_prep.readers import READERS, mrms
-from data_prep.readers.file_reader import Entry
-from data_prep.readers.files import RadarFile
+from data_prep.readers import READERS
 from data_prep.shards.index import open_shards
 from data_prep.shards.shard import read_sample
 from ds_nowcast import forecast
+from tests import part_of_mrms
 from tests.ds_nowcast.conftest import config
 from tests.ds_nowcast.made_model import made_run
 from tests.launching import ROOT
+from tests.part_of_mrms import PART
 
 h5py = pytest.importorskip("h5py")
 xarray = pytest.importorskip("xarray")
@@ -32,7 +32,6 @@ pyproj = pytest.importorskip("pyproj")
 
 __all__ = ["config"]  # a fixture
 STEP = 0.037  # half a step of 0.5 dBZ of the shards' codes, as a share of the rain rate
-PART = 1460, 3220, 580, 560  # of MRMS: first row and column, rows and columns
 SETTINGS = ["nowcast.data.input_frames=2", "nowcast.data.output_frames=2"]
 
 
@@ -133,16 +132,6 @@ def test_a_pixel_of_knmi_stays_where_it_is(radar_data: Path, config: Path, tmp_p
     assert_in_the_forecast(*forecast_files(tmp_path / "run", "knmi", source, tmp_path), pixel, ("y", "x"))
 
 
-class PartOfMrms(mrms.MrmsReader):
-    """The reader of MRMS, of which a forecast sees a part: the whole continent takes a minute."""
-
-    def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
-        return super().frame(file, entry).crop(*PART)
-
-
-READER = PartOfMrms()
-
-
 @pytest.mark.launch
 def test_a_pixel_of_mrms_stays_where_it_is(
     radar_data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,5 +147,5 @@ def test_a_pixel_of_mrms_stays_where_it_is(
     assert pixel.rain_mm_h > 3
     made_run(tmp_path / "run", config, tmp_path / "shards", SETTINGS)
     assert_in_the_shard(tmp_path / "shards", pixel)
-    monkeypatch.setitem(READERS, "mrms", __name__)
+    monkeypatch.setitem(READERS, "mrms", part_of_mrms.__name__)
     assert_in_the_forecast(*forecast_files(tmp_path / "run", "mrms", source, tmp_path), pixel, ("lat", "lon"))

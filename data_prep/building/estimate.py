@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import NamedTuple
 
 from data_prep.building.layout import AnotherGridError, Layout, read_recording
@@ -47,7 +46,7 @@ def estimate(
     chosen = {(i * (len(sequences) - 1)) // (_FRAMES - 1) for i in range(_FRAMES)}
     refs = [sequences[number].frames[len(sequences[number].frames) // 2] for number in sorted(chosen)]
     read = {ref.recording: (recordings[ref.recording], ref.step) for ref in refs}
-    look = partial(_look, type(reader).__module__, layout, packing, selection)
+    look = partial(_look, reader, layout, packing, selection)
     seen = [one for one in pool.each(look, list(read.values())) if isinstance(one, _Seen)]
     if not seen:
         return None
@@ -57,11 +56,11 @@ def estimate(
 
 
 def _look(
-    module: str, layout: Layout, packing: Packing, selection: Selection, place: tuple[Recording, int]
+    reader: Reader, layout: Layout, packing: Packing, selection: Selection, place: tuple[Recording, int]
 ) -> _Seen | None:
     recording, step = place
     encoding, (rows, columns) = encoding_named(layout.encoding), layout.shape
-    frame = read_recording(import_module(module).READER, recording)[step]
+    frame = read_recording(reader, recording)[step]
     try:
         layout.check(frame)
     except AnotherGridError:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from itertools import groupby, islice
 from math import isclose
 from typing import Any
@@ -131,7 +130,7 @@ def usual_layout(
     first_error: RadarFileError | None = None
     order = dict.fromkeys((0, len(sequences) // 2, len(sequences) - 1, *range(len(sequences))))
     candidates = (recordings[sequences[number].frames[0].recording] for number in order)
-    look = partial(_grid_of, type(reader).__module__)
+    look = partial(_grid_of, reader)
     while len(grids) < _LOOKED_AT and (some := list(islice(candidates, _LOOKED_AT - len(grids)))):
         for grid in (pool or InProcess()).each(look, some):
             if isinstance(grid, RadarFileError):
@@ -157,8 +156,8 @@ def _check_cutting(cutting: Cutting, grid: Grid) -> None:
             )
 
 
-def _grid_of(module: str, recording: Recording) -> Grid:
-    return read_recording(import_module(module).READER, recording)[0].grid
+def _grid_of(reader: Reader, recording: Recording) -> Grid:
+    return read_recording(reader, recording)[0].grid
 
 
 def read_recording(reader: Reader, recording: Recording) -> list[RadarFrame]:

@@ -41,8 +41,11 @@ def require_h5py() -> Any:
 
 
 @contextmanager
-def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
-    """An open h5py.File; what h5py raises while it is open becomes RadarFileError, named after `source`."""
+def open_hdf5(source: Path | RadarFile, called: str = "HDF5") -> Iterator[Any]:
+    """An open h5py.File; what h5py raises while it is open becomes RadarFileError, named after `source`.
+
+    called: the format in messages, where it is one that is kept in HDF5.
+    """
     h5py = require_h5py()
     radar_file = source if isinstance(source, RadarFile) else RadarFile(source)
     try:
@@ -54,7 +57,7 @@ def open_hdf5(source: Path | RadarFile) -> Iterator[Any]:
     except UserError:
         raise
     except _FAILURES as error:
-        raise RadarFileError(radar_file.name, f"cannot be read as HDF5 ({in_words(error)})") from error
+        raise RadarFileError(radar_file.name, f"cannot be read as {called} ({in_words(error)})") from error
 
 
 def find(group: Any, name: str) -> Any | None:
@@ -91,6 +94,24 @@ def names(group: Any) -> list[str]:
     if len(group) > MOST_LINKS:
         raise RadarFileError(group.file.filename, f"{group.name} holds {len(group)} entries, at most {MOST_LINKS}")
     return list(group)
+
+
+def check_dimension_lists(file: RadarFile) -> None:
+    """Raises RadarFileError where a variable of a netCDF-4 file names more or fewer dimensions than it has.
+
+    netCDF-C 4.9 takes DIMENSION_LIST to have as many entries as the variable has dimensions, and reads beyond them.
+    """
+    with open_hdf5(file, "netcdf") as opened:
+        h5a = require_h5py().h5a
+        for name in names(opened):
+            found = member(opened, name)
+            if not hasattr(found, "chunks") or not h5a.exists(found.id, b"DIMENSION_LIST"):
+                continue
+            entries = h5a.open(found.id, b"DIMENSION_LIST").shape
+            if entries != (len(found.shape),):
+                raise RadarFileError(
+                    file.name, f"{name!r} has {len(found.shape)} dimensions and names {entries} of them"
+                )
 
 
 def dataset(file: Any, name: str, shape: tuple[int | None, ...], dtype: DTypeLike | None) -> Any:

@@ -17,6 +17,7 @@ from data_prep.readers import Reader
 from data_prep.readers.cf.dataset import Dataset, Variable
 from data_prep.readers.cf.reader import CfReader
 from data_prep.readers.files import RadarFile
+from data_prep.readers.hdf5 import check_dimension_lists
 from data_prep.readers.netcdf_classic import DEFAULT_FILLS, MAGIC, ClassicDataset
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -29,6 +30,7 @@ class Netcdf4Dataset(Dataset):
         import netCDF4
 
         self.name = file.name
+        check_dimension_lists(file)
         if file.path:  # absolute: the library takes some relative names for URLs
             self._file = netCDF4.Dataset(os.path.abspath(file.path), "r")
         else:
@@ -78,7 +80,7 @@ class NetcdfReader(CfReader):
 
     name = "netcdf"
     patterns = ("*.nc", "*.nc4", "*.cdf", "*.netcdf")
-    modules = (("netCDF4", "netcdf"), ("pyproj", "netcdf"))
+    modules = (("netCDF4", "netcdf"), ("h5py", "netcdf"), ("pyproj", "netcdf"))
 
     def open(self, file: RadarFile) -> Dataset:
         """Opens the file where it lies, or unpacked in memory."""

@@ -308,3 +308,19 @@ def test_without_netcdf4_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
         UserError, match=r"needs netCDF4, which is not installed; install DS-Nowcast with its extra \[netcdf\]"
     ):
         READER.scan([str(tmp_path)])
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2, 4])
+def test_a_variable_that_names_another_number_of_dimensions_never_reaches_the_library(
+    tmp_path: Path, dims: int
+) -> None:
+    h5py, path = pytest.importorskip("h5py"), tmp_path / "a.nc"
+    path.write_bytes(made())
+    with h5py.File(path, "r+") as file:
+        named = list(file["rain"].attrs["DIMENSION_LIST"])
+        del file["rain"].attrs["DIMENSION_LIST"]
+        kind, lists = h5py.vlen_dtype(h5py.ref_dtype), np.empty(dims, object)
+        lists[:] = [*named, *named][:dims]
+        file["rain"].attrs.create("DIMENSION_LIST", lists, dtype=kind)
+    with pytest.raises(RadarFileError, match=rf"'rain' has 3 dimensions and names \({dims},\) of them"):
+        READER.frames(path)
