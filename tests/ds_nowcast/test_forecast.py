@@ -19,8 +19,9 @@ from PIL import Image
 from data_prep.building.sequences import FrameRef
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import UserError
-from data_prep.readers import Recording
+from data_prep.readers import READERS, Recording
 from ds_nowcast import forecast
+from tests.data_prep import mortal_reader
 from tests.data_prep.fake_reader import RAIN
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, MakeKnmi, MakeSevir, make_knmi, make_sevir, vil
 from tests.ds_nowcast.made_model import made_run
@@ -286,6 +287,23 @@ def test_a_damaged_file_is_refused_by_name(
     picture = next(source.rglob("*.h5"))
     picture.write_bytes(picture.read_bytes()[:300])
     assert picture.name in refusal(capsys, out, run, source, out)
+
+
+def test_a_file_that_kills_its_reader_is_left_out_with_a_warning_or_named(
+    dutch_run: Path, knmi: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(READERS, "mortal", mortal_reader.MODULE)
+    for minutes in (0, 5, 10):
+        knmi(minutes)
+    knmi(15).rename(tmp_path / "list-crash.h5")
+    assert command(dutch_run, tmp_path, tmp_path / "f.nc", archive="mortal") == 0
+    warning, *others = capsys.readouterr().err.splitlines()
+    assert "list-crash.h5 is left out: unreadable: its reader died (signal 11" in warning and not others
+    knmi(15).rename(tmp_path / "read-crash.h5")
+    (tmp_path / "list-crash.h5").unlink()
+    refused = refusal(capsys, tmp_path / "g.nc", dutch_run, tmp_path, tmp_path / "g.nc", archive="mortal")
+    assert "read-crash.h5: its reader died (signal 11" in refused
 
 
 def test_frames_of_two_grids_are_refused(
