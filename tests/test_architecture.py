@@ -23,7 +23,7 @@ DOORS = {
     "rasterio": {"data_prep/readers/raster.py"},
     "zstandard": {"data_prep/shards/codecs.py"},
     "lz4": {"data_prep/shards/codecs.py"},
-    "cramjam": {"data_prep/shards/codecs.py", "data_prep/readers/files.py", "data_prep/readers/hdf5_chunks.py"},
+    "cramjam": {"data_prep/shards/codecs.py", "data_prep/readers/unpacking.py", "data_prep/readers/hdf5_chunks.py"},
     "xxhash": {"data_prep/shards/codecs.py"},
     "safetensors": {"ds_nowcast/exported.py"},
     "urllib3": {"data_prep/shards/sources/http.py"},

@@ -13,7 +13,8 @@ from pathlib import Path
 from data_prep.errors import RadarFileError, UserError
 from data_prep.readers import READERS, Each, reader_named
 from data_prep.readers.file_reader import FileReader
-from data_prep.readers.files import fits, is_tar
+from data_prep.readers.files import fits
+from data_prep.readers.tars import is_tar
 from data_prep.workers import reading
 
 _ASKED = 3  # files of each format

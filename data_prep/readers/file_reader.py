@@ -21,7 +21,8 @@ from data_prep.errors import RadarFileError, UserError, in_words
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
-from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fits, is_tar, tar_members
+from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fits
+from data_prep.readers.tars import is_tar, tar_members
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0

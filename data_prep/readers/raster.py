@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid
 from data_prep.projection import ProjectionError, proj_of_wkt
-from data_prep.readers.files import MOST_BYTES, RadarFile
+from data_prep.readers.files import RadarFile
+from data_prep.readers.unpacking import MOST_BYTES
 
 MOST_BANDS = 1024
 _OPTIONS = {

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_prep.errors import RadarFileError
-from data_prep.readers.files import MOST_BYTES, RadarFile
+from data_prep.readers.files import RadarFile
+from data_prep.readers.unpacking import MOST_BYTES
 from data_prep.shards.sources import Source, open_source
 
 MARKS = ("zarr.json", ".zgroup")  # of the root of a store

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.errors import RadarFileError
-from data_prep.readers import files
+from data_prep.readers import unpacking
 from data_prep.readers.files import RadarFile
 
 CONTENT = np.random.default_rng(0).integers(0, 20, 300_000).astype(np.uint8).tobytes()
@@ -53,7 +53,7 @@ def test_gzip_of_another_checksum_or_with_something_after_it_is_named(damaged: b
 
 
 def test_a_bomb_is_unpacked_no_further_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(unpacking, "MOST_BYTES", 1 << 20)
     bomb = gzip.compress(bytes(1 << 20), 9)
     assert len(RadarFile(io.BytesIO(bomb)).content) == 1 << 20
     with pytest.raises(RadarFileError, match="holds more than 1048576 bytes"):

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from data_prep.errors import RadarFileError
-from data_prep.readers import files
-from data_prep.readers.files import RadarFile, tar_member, tar_members
+from data_prep.readers import tars, unpacking
+from data_prep.readers.files import RadarFile
+from data_prep.readers.tars import tar_member, tar_members
 
 HEADER_SIZE, HEADER_CHECKSUM, HEADER_KIND = slice(124, 136), slice(148, 156), slice(156, 157)
 
@@ -74,14 +75,14 @@ def test_a_forged_tar_is_refused_before_anything_is_allocated(tmp_path: Path, co
 
 
 def test_a_tar_of_too_many_files_or_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(tars, "MOST_MEMBERS", 3)
     path = tmp_path / "a.tar"
     path.write_bytes(tar("a", "b", "c"))
     assert len(tar_members(path)) == 3
     path.write_bytes(tar("a", "b", "c", "d"))
     with pytest.raises(RadarFileError, match="holds more than 3 files; split it"):
         tar_members(path)
-    monkeypatch.setattr(files, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(unpacking, "MOST_BYTES", 10_000)
     packed = tmp_path / "a.tar.gz"
     packed.write_bytes(gzip.compress(tar(*"abc")))  # all of a tar counts, headers and what fills it up too
     with pytest.raises(RadarFileError, match="holds more than 10000 bytes once it is unpacked"):
@@ -91,13 +92,13 @@ def test_a_tar_of_too_many_files_or_bytes_is_refused(tmp_path: Path, monkeypatch
 def test_each_member_of_a_compressed_tar_is_had_without_unpacking_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, unpacked, all_of = tmp_path / "a.tar.gz", list[str](), files._all
+    path, unpacked, all_of = tmp_path / "a.tar.gz", list[str](), unpacking.unpacked
 
     def noted(file: Any, name: str) -> bytes:
         unpacked.append(name)
         return all_of(file, name)
 
-    monkeypatch.setattr(files, "_all", noted)
+    monkeypatch.setattr(tars, "unpacked", noted)
     path.write_bytes(gzip.compress(tar("a", "b", "c", content=gzip.compress(b"radar"))))
     assert [RadarFile(path, name).content for name in tar_members(path)] == [b"radar"] * 3
     assert unpacked.count(str(path)) == 1
