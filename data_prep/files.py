@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+
+from data_prep.errors import DataError, UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,6 +36,25 @@ def write_new(path: Path, content: bytes) -> None:
         os.link(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError where no file can be written there: better before the work than after it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written: {folder} is not a folder; make it first")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of the file to write, such as {path / 'forecast'}")
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Around what writes files: where the disk does not take one, DataError names it, or `where` if that is not known."""
+    try:
+        yield
+    except OSError as error:
+        says = f"{error.filename or where} cannot be written: {error.strerror or error}"
+        raise DataError(f"{says}; mend it, then run the same again") from None
 
 
 def sha256_of(path: Path) -> str:

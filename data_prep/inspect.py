@@ -14,15 +14,16 @@ from rich.console import Console
 
 from data_prep.building.folder import BUILD_NAME
 from data_prep.console import positive, whole
-from data_prep.errors import DataError, UserError
+from data_prep.errors import UserError
+from data_prep.files import check_writable
 from data_prep.inspection.archive import ArchiveView, look_at_archive
 from data_prep.inspection.as_json import archive_json, folder_json
-from data_prep.inspection.draw import COLUMNS, ROWS, check_path, draw_archive, draw_folder, draw_map
+from data_prep.inspection.draw import COLUMNS, ROWS, draw_archive, draw_folder, draw_map
 from data_prep.inspection.folder import FolderView, look_at_folder
 from data_prep.inspection.show import show_archive, show_folder
 from data_prep.readers import READERS
 from data_prep.shards.index import INDEX_NAME, open_shards
-from data_prep.workers import WorkerDiedError, Workers
+from data_prep.workers import WorkerDiedError, Workers, cores
 
 EXAMPLE = """
 python -m data_prep inspect shards/sevir --picture sevir.png
@@ -51,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints tables or JSON, draws what is asked for."""
-    for option, path in (("--picture", args.picture), ("--map", args.map)):
-        if path:
-            check_path(option, path)
+    for path in (args.picture, args.map):
+        if path is not None:
+            check_writable(path)
     if args.format is None and is_shards_folder(args.paths):
         _inspect_folder(args)
     else:
@@ -96,14 +97,11 @@ def _inspect_archive(args: argparse.Namespace) -> None:
             raise UserError(
                 f"{path} does not exist; give a shards folder, or an archive's folders, files or quoted globs"
             )
-    with Workers(args.workers or len(os.sched_getaffinity(0))) as pool:
+    with Workers(args.workers or cores()) as pool:
         try:
             view = look_at_archive(args.paths, args.format, args.product, args.sample, pool, args.quiet or args.json)
         except WorkerDiedError as error:
-            raise DataError(
-                f"a worker died while reading {args.paths[0]} ({error.how}): killed, or out of memory; run the same command "
-                "again, with fewer --workers if memory is short"
-            ) from None
+            raise error.told(f"{args.paths[0]} was read") from None
     _say(args, archive_json(view) if args.json else view)
     if args.picture:
         draw_archive(args.picture, view)

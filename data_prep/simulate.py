@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from data_prep import console
 from data_prep.encoding import ENCODINGS
-from data_prep.errors import DataError, UserError
+from data_prep.errors import UserError
+from data_prep.files import writing
 from data_prep.projection import place_of
 from data_prep.storms import storm
-from data_prep.workers import WorkerDiedError, in_parallel
+from data_prep.workers import WorkerDiedError, cores, in_parallel
 
 EXAMPLE = "python -m data_prep simulate --out storms --events 160 --size 96 --frames 49 --seed 0"
 PROJ = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere "  # SEVIR's, its last blank included
@@ -226,16 +227,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the archive and says what it holds; returns the exit code."""
     pixels = args.events * args.frames * args.size**2
-    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS, 1 + pixels // PIXELS_WORTH_A_WORKER)
+    workers = min(cores(), MOST_WORKERS, 1 + pixels // PIXELS_WORTH_A_WORKER)
     try:
-        with console.progress("storms", args.events, quiet=args.quiet) as advance:
+        with writing(args.out), console.progress("storms", args.events, quiet=args.quiet) as advance:
             simulate(args.out, args.events, args.size, args.frames, args.seed, advance, workers)
-    except OSError as error:
-        raise DataError(f"{args.out} cannot be written: {error}; mend it, then run the same again") from None
-    except WorkerDiedError:
-        raise DataError(
-            f"a worker died while making {args.out}, perhaps out of memory; give a smaller --size"
-        ) from None
+    except WorkerDiedError as error:
+        raise error.told(f"{args.out} was made", "a smaller --size") from None
     if not args.quiet:
         print(f"{args.out}: {args.events} storms of {args.size} x {args.size} pixels and {args.frames} frames")
     return 0

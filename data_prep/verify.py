@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from data_prep.shards.parts import ShardPart, each_part, parts_of
 from data_prep.shards.statistics import statistics_of
 from data_prep.shards.stored import meta_at
 from data_prep.shards.tally import CodeTally
-from data_prep.workers import InProcess, Pool, Workers
+from data_prep.workers import InProcess, Pool, Workers, cores
 
 EXAMPLE = "python -m data_prep verify shards/sevir"
 _KEPT_PLACES = 64  # tables of contents of shards, for naming samples
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints a line per fault; 0 where there is none, else 3."""
     shards = open_shards(args.folder)
     samples = sum(split.samples for split in shards.index.splits.values())
-    workers, count = args.workers or len(os.sched_getaffinity(0)), 0
+    workers, count = args.workers or cores(), 0
     with Workers(workers) as pool, progress("sequences", samples, quiet=args.quiet) as advance:
         for fault in faults(shards, advance, pool):
             print(fault, flush=True)

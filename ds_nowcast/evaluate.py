@@ -14,7 +14,7 @@ import torch
 
 from data_prep.console import progress
 from data_prep.errors import DataError, UserError
-from data_prep.files import write_atomically
+from data_prep.files import write_atomically, writing
 from data_prep.shards.index import Shards, open_shards
 from data_prep.shards.sources import SourceOptions
 from ds_nowcast import ranks as process_group
@@ -70,12 +70,8 @@ def evaluate(args: Namespace, launch: Launch) -> int:
             f"run `python -m data_prep verify {shards.source.location}`"
         )
     if ranks.first:
-        try:
+        with writing(out):
             _write(out, scored, model, card, shards, args.split)
-        except OSError as error:
-            raise DataError(
-                f"{error.filename or out} cannot be written: {error.strerror}; mend it, then run the same again"
-            ) from None
     ranks.barrier()
     return 0
 

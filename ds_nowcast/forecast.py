@@ -14,12 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
+from data_prep.building.account import show_left_out
 from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
+from data_prep.building.left_out import LeftOuts
 from data_prep.building.sequences import FrameRef, follows, iso, utc
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
-from data_prep.errors import DataError, RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError
+from data_prep.files import check_writable, writing
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, Recording, reader_named
@@ -67,30 +71,17 @@ def forecast(args: Namespace) -> int:
     """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
     files = [path for path in (args.out, args.geotiff, args.picture, args.gif) if path is not None]
     for path in files:
-        _check_writable(path)
+        check_writable(path)
     device = device_of(0)
     model, card = open_model(args.run, args.model, device)
     past = newest_frames(args.format, args.source, card, args.product)
     values_LHW = predict(model, card, past, device)
-
-    try:
+    with writing(args.out):
         _write(args, values_LHW, past, card)
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or args.out} cannot be written: {error.strerror}; mend it, then run the same again"
-        ) from None
     if not args.quiet:
         last = past.times[-1] + timedelta(seconds=card.cadence_s * card.output_frames)
         print(f"forecast from {iso(past.times[-1])} to {iso(last)}: {', '.join(map(str, files))}")
     return 0
-
-
-def _check_writable(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UserError(f"{path} cannot be written: {folder} is not a folder; make it first")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of the file to write, such as {path / 'forecast'}")
 
 
 def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, card: ModelCard) -> None:
@@ -129,16 +120,14 @@ def newest_frames(archive: str, sources: Sequence[str], card: ModelCard, product
         try:
             return _newest_frames(pool, archive, sources, card, product)
         except WorkerDiedError as error:
-            raise DataError(f"the process that reads the archive died ({error.how}); run the same again") from None
+            raise error.told("the archive was read", "less else running") from None
 
 
 def _newest_frames(pool: Pool, archive: str, sources: Sequence[str], card: ModelCard, product: str | None) -> Observed:
     reader, where = reader_named(archive), " ".join(sources)
     scan = reader.scan(sources, product, pool.each)
-    for item in scan.left_out:
-        print(
-            f"warning: {item.what} is left out: {': '.join(filter(None, (item.reason, item.detail)))}", file=sys.stderr
-        )
+    if scan.left_out:
+        show_left_out(Console(stderr=True, highlight=False), LeftOuts.of(scan.left_out))
     recordings = scan.recordings
     newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
     layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding, pool)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data_prep.building.sequences import utc
 from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import UserError
+from data_prep.files import writing
 from data_prep.frames import Grid
 from data_prep.inspection.archive import ArchiveView
 from data_prep.inspection.folder import FolderView, samples_at, shard_with
@@ -25,12 +26,6 @@ from data_prep.shards.index import Shards, read_idx
 from data_prep.shards.stored import frames_at
 
 ROWS, COLUMNS = 3, 5
-
-
-def check_path(option: str, path: Path) -> None:
-    """Raises UserError where no picture can be written there."""
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: {path.parent} is not a folder; give one that exists")
 
 
 def draw_archive(path: Path, view: ArchiveView) -> None:
@@ -104,9 +99,11 @@ def _draw(path: Path, strips: Sequence[Strip], unit: Unit, title: str, grids: Se
     around = list(dict.fromkeys(grids))
     if places_of(around).box is None:
         around = []
-    film_strip(path, strips, unit=unit, grid=strips[0].grid, title=title, columns=COLUMNS, around=around)
+    with writing(path):
+        film_strip(path, strips, unit=unit, grid=strips[0].grid, title=title, columns=COLUMNS, around=around)
 
 
 def draw_map(path: Path, domains: Mapping[str, Sequence[Grid]], title: str) -> None:
     """Writes a PNG with the outlines of all grids, by group. Raises UserError (no matplotlib, no pyproj, off the earth)."""
-    domain_map(path, domains, title=title)
+    with writing(path):
+        domain_map(path, domains, title=title)

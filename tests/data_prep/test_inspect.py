@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -134,7 +136,8 @@ def test_without_matplotlib_all_is_said_before_the_extra_is_named(
 def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: Inspect, tmp_path: Path) -> None:
     for words, message in (
         ((shards.folder, "--picture", tmp_path / "none/p.png"), "is not a folder"),
-        ((files, "--map", tmp_path / "none/p.png"), "--map"),
+        ((shards.folder, "--picture", tmp_path), "is a folder; give the name of the file"),
+        ((files, "--map", tmp_path / "none/p.png"), "is not a folder"),
         ((shards.folder, "--split", "holdout"), "it has train, "),
         ((shards.folder, "--product", "rain"), "leave --product out"),
         ((files, "--split", "train"), "--split is of shards"),
@@ -149,13 +152,26 @@ def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: In
         assert code == 2 and message in err and "Traceback" not in err
 
 
+def test_a_full_disk_ends_with_3(
+    shards: Shards, inspect: Inspect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("data_prep.pictures.pictures.write_atomically", full)
+    monkeypatch.setattr("data_prep.pictures.where.write_atomically", full)
+    for option in ("--picture", "--map"):
+        code, _, err = inspect(shards.folder, option, tmp_path / "p.png")
+        assert code == 3 and err.startswith(f"error: {tmp_path / 'p.png'} cannot be written: No space left on device")
+
+
 def test_a_worker_that_is_killed_ends_with_3(files: Path, inspect: Inspect, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise WorkerDiedError(0, "signal 9, Killed")
 
     monkeypatch.setattr("data_prep.inspect.look_at_archive", killed)
     code, _, err = inspect(files)
-    assert code == 3 and "a worker died while reading" in err and "signal 9, Killed" in err
+    assert code == 3 and "a worker died while" in err and "signal 9, Killed" in err
 
 
 def test_a_build_that_is_not_finished_is_called_so(tmp_path: Path, inspect: Inspect) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from webdataset import TarWriter
 
-from data_prep import readers, workers
+from data_prep import readers
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
 from data_prep.shards.index import Shards, make_idx, open_shards
 from data_prep.shards.shard import read_sample
 from data_prep.verify import faults
-from data_prep.workers import InProcess, Workers
+from data_prep.workers import InProcess, Workers, inside
 from tests.data_prep.fake_builds import Command, build_shards
 from tests.data_prep.fake_reader import MODULE, FakeArchive
 
@@ -186,7 +186,7 @@ def test_two_workers_find_what_one_process_finds_in_the_same_order(shards: Shard
 def test_a_sample_over_which_a_worker_died_is_one_fault(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = shards.split("val").shards[0].name
     key = read_sample(shards, "val", 0)[0]["key"]
-    monkeypatch.setitem(workers._refused, f"{shard}: sample {key}", "its reader died (signal 11, Segmentation fault)")
+    monkeypatch.setitem(inside._refused, f"{shard}: sample {key}", "its reader died (signal 11, Segmentation fault)")
     assert f"{shard}: sample {key}: its reader died (signal 11, Segmentation fault)" in found(shards)
 
 

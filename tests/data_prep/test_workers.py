@@ -62,6 +62,11 @@ def read(name: str) -> tuple[str, int]:
     return name, os.getpid()
 
 
+def read_slowly(name: str) -> tuple[str, int]:
+    time.sleep(0.5)
+    return read(name)
+
+
 def read_all(names: tuple[str, ...]) -> list[str]:
     """A task of several files, of which it leaves out those that cannot be read."""
     found = []
@@ -118,6 +123,11 @@ def test_results_come_in_order_and_from_other_processes(pool: Workers) -> None:
     assert [result[0] for result in results if not isinstance(result, RadarFileError)] == names
     processes = {result[1] for result in results if not isinstance(result, RadarFileError)}
     assert os.getpid() not in processes and len(processes) == 2
+
+
+def test_even_a_few_files_are_shared_out(pool: Workers) -> None:
+    results = list(pool.each(read_slowly, ["sound-1", "sound-2"]))
+    assert len({result[1] for result in results if not isinstance(result, RadarFileError)}) == 2
 
 
 @pytest.mark.parametrize(

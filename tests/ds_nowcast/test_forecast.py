@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.data_prep import mortal_reader
 from tests.data_prep.fake_reader import RAIN
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, MakeKnmi, MakeSevir, make_knmi, make_sevir, vil
 from tests.ds_nowcast.made_model import made_run
+from tests.launching import ROOT
 from tests.shard_maker import make_shards, moving_blobs
 
 __all__ = ["make_knmi", "make_sevir", "vil"]  # fixtures
@@ -75,7 +78,7 @@ def refusal(capsys: pytest.CaptureFixture[str], out: Path, *args: Any, **words: 
     before = sorted(out.parent.rglob("*"))
     assert command(*args, **words) == 2
     printed = capsys.readouterr()
-    errors = [line for line in printed.err.splitlines() if not line.startswith("warning: ")]
+    errors = [line for line in printed.err.splitlines() if not line.startswith(("left out ", "  "))]
     assert len(errors) == 1 and errors[0].startswith("error: ") and printed.out == ""
     assert sorted(out.parent.rglob("*")) == before
     return printed.err
@@ -289,6 +292,19 @@ def test_a_damaged_file_is_refused_by_name(
     assert picture.name in refusal(capsys, out, run, source, out)
 
 
+def test_as_a_command_its_worker_does_not_start_the_program_once_more(
+    dutch_run: Path, knmi: Callable[[int], Path], tmp_path: Path
+) -> None:
+    for minutes in (0, 5, 10):
+        knmi(minutes)
+    out = tmp_path / "f.nc"
+    words = ["--run", dutch_run, "--format", "knmi", "--source", tmp_path, "--out", out]
+    ended = subprocess.run(
+        [sys.executable, "-m", "ds_nowcast.forecast", *map(str, words)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "") and out.is_file()
+
+
 def test_a_file_that_kills_its_reader_is_left_out_with_a_warning_or_named(
     dutch_run: Path, knmi: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -298,8 +314,9 @@ def test_a_file_that_kills_its_reader_is_left_out_with_a_warning_or_named(
         knmi(minutes)
     knmi(15).rename(tmp_path / "list-crash.h5")
     assert command(dutch_run, tmp_path, tmp_path / "f.nc", archive="mortal") == 0
-    warning, *others = capsys.readouterr().err.splitlines()
-    assert "list-crash.h5 is left out: unreadable: its reader died (signal 11" in warning and not others
+    reason, file, *others = capsys.readouterr().err.splitlines()
+    assert reason == "left out 1: unreadable" and not others
+    assert f"{tmp_path / 'list-crash.h5'}: its reader died (signal 11" in file
     knmi(15).rename(tmp_path / "read-crash.h5")
     (tmp_path / "list-crash.h5").unlink()
     refused = refusal(capsys, tmp_path / "g.nc", dutch_run, tmp_path, tmp_path / "g.nc", archive="mortal")

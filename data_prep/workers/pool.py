@@ -1,24 +1,12 @@
-"""Tasks in worker processes that may die over a file: each is limited, watched, and replaced.
-
-A C library can be made to crash, loop or take all memory by the file it reads. So what reads a file says so first
-(`reading`); a worker that dies, or stays in one file for too long, is replaced, its task begins anew, and this time
-`reading` refuses that file with a RadarFileError. A damaged file may also leave a worker with a broken heap or without
-memory, of which the next file dies: a worker in which one could not be read gets no other task, and if it dies later in
-the same task, the damaged file is refused first. No worker outlives the process that started it.
-"""
+"""The workers, as the process sees them that has the tasks."""
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import pickle
-import resource
 import signal
 import sys
 import time
-import traceback
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,30 +14,25 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
-from data_prep.errors import RadarFileError, in_words
+from data_prep.errors import DataError, RadarFileError
 from data_prep.readers import in_turn
+from data_prep.workers.inside import LIMITS, Limits, serve
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Done = Generator[tuple[Task, Result], None, None]
-_LISTED_AT_ONCE = 32  # files whose headers one message asks for
+_LISTED_AT_ONCE = 32  # files whose headers one message asks for, at most
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or by a system out of memory: no file's fault
 _ENDS_WITHIN_S = 5.0
-_PRELOADED = ["data_prep.worker_imports"]
+_PRELOADED = ["data_prep.workers.imports"]
 
 
-class Limits(NamedTuple):
-    """Of one worker. memory_bytes: of data, above what it starts with. read_s: in one file without a word."""
-
-    memory_bytes: int = 2 << 30
-    read_s: float = 120.0
-
-
-LIMITS = Limits()
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 class WorkerDiedError(Exception, Generic[Task]):
@@ -59,101 +42,12 @@ class WorkerDiedError(Exception, Generic[Task]):
         super().__init__(task, how)
         self.task, self.how = task, how
 
-
-# ---- in a worker
-
-_to_parent: Connection | None = None
-_refused: dict[str, str] = {}
-_inside: list[str] = [""]  # the files that are being read, one inside the other
-_damaged: list[str] = []  # files that could not be read
-_half_bytes = 0  # of data: of more the next file might die
-_NO_ROOM = 77  # exit code of a worker that ends because of that
-
-
-@contextmanager
-def reading(label: str) -> Iterator[None]:
-    """Around what reads the file `label`. Raises RadarFileError where it has killed a worker before.
-
-    Inside another file (a tar) it is the inner one that is refused, and the time begins anew with it and after it.
-    """
-    if label in _refused:
-        raise RadarFileError(label, _refused[label])
-    if _to_parent is None:
-        yield
-        return
-    if _damaged and _data_bytes() > _half_bytes:
-        os._exit(_NO_ROOM)  # what a damaged file has left behind is no fault of the next one's
-    _inside.append(label)
-    _to_parent.send(("reading", label))
-    try:
-        yield
-    except Exception as error:
-        _damaged.append(label)
-        _to_parent.send(("failed", label, error.reason if isinstance(error, RadarFileError) else in_words(error)))
-        raise
-    finally:
-        _inside.pop()
-        _to_parent.send(("reading", _inside[-1]))
-
-
-def _serve(connection: Connection, limits: Limits, folder: str) -> None:
-    """A worker's life: a task, its result, the next."""
-    global _to_parent
-    os.chdir(folder)
-    for number in (signal.SIGINT, signal.SIGTERM):  # of a whole process group: the parent's to handle
-        signal.signal(number, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    _limit_memory(limits.memory_bytes)
-    _say_nothing()
-    _to_parent = connection
-    while True:
-        try:
-            function, task, refused = connection.recv()
-        except EOFError:
-            return
-        _refused.update(refused)
-        connection.send(("done", *_outcome(function, task)))
-
-
-def _outcome(function: Callable[[Any], Any], task: Any) -> tuple[Any, BaseException | None]:
-    try:
-        return function(task), None
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            error = RuntimeError(traceback.format_exc())
-        return None, error
-
-
-def _say_nothing() -> None:
-    """Libraries tell the terminal what they meet in a damaged file, and fail at telling it; the error itself is enough."""
-    warnings.simplefilter("ignore")
-    logging.disable()
-    sys.unraisablehook = lambda _: None
-
-
-def _limit_memory(most_bytes: int) -> None:
-    """Counts what a process writes to (RLIMIT_DATA), not what it maps: libraries map far more than they use."""
-    global _half_bytes
-    limit, _half_bytes = _data_bytes() + most_bytes, _data_bytes() + most_bytes // 2
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def _data_bytes() -> int:
-    with open("/proc/self/status") as status:
-        return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmData"))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-# ---- in the parent
+    def told(self, doing: str, option: str = "fewer --workers") -> DataError:
+        """What the user is told. doing: when it was, as in "while {doing}". option: that takes less memory."""
+        return DataError(
+            f"a worker died while {doing} ({self.how}): killed, or out of memory; run the same command again, with {option} "
+            "if memory is short"
+        )
 
 
 class Pool(Protocol):
@@ -234,8 +128,9 @@ class Workers:
 
     def each(self, function: Callable[[Task], Result], items: Sequence[Task]) -> Iterator[Result | RadarFileError]:
         """As `Pool.each`. The function must say what it reads by `reading`."""
-        starts = range(0, len(items), _LISTED_AT_ONCE)
-        parts = [_Part(function, tuple(items[start : start + _LISTED_AT_ONCE]), start) for start in starts]
+        at_once = max(1, min(_LISTED_AT_ONCE, -(-len(items) // self.count)))
+        starts = range(0, len(items), at_once)
+        parts = [_Part(function, tuple(items[start : start + at_once]), start) for start in starts]
         ready: dict[int, list[Any]] = {}
         answers = self.run(_part_of_each, parts)
         for start in starts:
@@ -316,14 +211,14 @@ class Workers:
             worker.connection.send((function, tasks[number], self._refused))
 
     def _start(self) -> _Worker:
-        context = multiprocessing.get_context(
-            "forkserver"
-        )  # a plain fork would copy locks that a library's threads hold
+        # a plain fork would copy locks that a library's threads hold
+        context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
         _begin_forkserver()
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.limits, os.getcwd()), daemon=True)
-        process.start()
+        process = context.Process(target=serve, args=(theirs, self.limits, os.getcwd()), daemon=True)
+        with _without_main():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -348,6 +243,18 @@ class Workers:
         worker.connection.close()
         code = worker.process.exitcode or 0
         return f"signal {-code}, {signal.strsignal(-code)}" if code < 0 else f"exit code {code}"
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """So that a worker does not import the program that was started, which may want torch, or do its work once more."""
+    program: Any = sys.modules["__main__"]
+    before = program.__spec__, getattr(program, "__file__", None)
+    program.__spec__ = program.__file__ = None
+    try:
+        yield
+    finally:
+        program.__spec__, program.__file__ = before
 
 
 def _begin_forkserver() -> None:
