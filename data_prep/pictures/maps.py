@@ -21,7 +21,7 @@ from data_prep.projection import from_grid, to_grid
 
 _SAMPLES = 65  # points along an edge or a line of the graticule
 _MARGIN = 0.05  # of the extent, beyond which nothing is drawn
-_APART = {"bottom": 0.19, "left": 0.15}  # share of an edge between labels, which are wider than high
+_LETTER, _LINE = 0.04, 0.15  # shares of an edge that a label takes: of its length by letters, of its height
 _CORNER = 0.1  # share of an edge at its ends that bears no labels
 _MOST_LAT = 89.0  # of a map in longitude and latitude
 
@@ -172,10 +172,10 @@ def _labels(grid: Grid, lines: Sequence[tuple[str, Line]], edge: Literal["bottom
     across = 1 if edge == "bottom" else 0
     labels = list[Label]()
     for words, line in lines:
-        place = _crossing(_shares(grid, line), across)
+        place, apart = _crossing(_shares(grid, line), across), _LETTER * len(words) if across else _LINE
         if place is None or not _CORNER < place < 1 - _CORNER:
             continue
-        if all(abs(place - other.place) > _APART[edge] for other in labels):
+        if all(abs(place - other.place) > apart for other in labels):
             labels.append(Label(words, edge, place))
     return labels
 

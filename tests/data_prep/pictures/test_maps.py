@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,6 +83,16 @@ def test_a_graticule_over_a_projection_meets_the_edges_where_pyproj_says() -> No
         "54°N",
     ]  # 50°N is too near the corner
     assert np.nanmin(lines.coasts) > -0.2 and np.nanmax(lines.coasts) < 1.2  # nothing is drawn far outside
+
+
+@pytest.mark.parametrize("shift", [0.0, 17e3, 31e3, 52e3])
+def test_labels_do_not_touch_however_long_they_are(shift: float) -> None:
+    lines = map_lines(Grid((96, 96), KNMI.proj, (1e3, 1e3), shift, KNMI.north - shift))
+    assert lines is not None
+    words = [(label.words, label.place) for label in lines.labels if label.edge == "bottom"]
+    assert words and max(len(word) for word, _ in words) >= 5
+    for (word, place), (_, other) in pairwise(sorted(words, key=lambda pair: pair[1])):
+        assert other - place > 0.04 * len(word)
 
 
 def test_a_coast_over_a_projection_lies_where_pyproj_says() -> None:
