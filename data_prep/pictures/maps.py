@@ -21,7 +21,7 @@ from data_prep.projection import from_grid, to_grid
 
 _SAMPLES = 65  # points along an edge or a line of the graticule
 _MARGIN = 0.05  # of the extent, beyond which nothing is drawn
-_LETTER, _LINE = 0.04, 0.15  # shares of an edge that a label takes: of its length by letters, of its height
+_LETTER, _SPACE, _LINE = 0.033, 0.05, 0.15  # shares of an edge: of a label's letter, between two, of its height
 _CORNER = 0.1  # share of an edge at its ends that bears no labels
 _MOST_LAT = 89.0  # of a map in longitude and latitude
 
@@ -172,12 +172,17 @@ def _labels(grid: Grid, lines: Sequence[tuple[str, Line]], edge: Literal["bottom
     across = 1 if edge == "bottom" else 0
     labels = list[Label]()
     for words, line in lines:
-        place, apart = _crossing(_shares(grid, line), across), _LETTER * len(words) if across else _LINE
+        place = _crossing(_shares(grid, line), across)
         if place is None or not _CORNER < place < 1 - _CORNER:
             continue
-        if all(abs(place - other.place) > apart for other in labels):
+        if all(abs(place - other.place) > _apart(words, other) for other in labels):
             labels.append(Label(words, edge, place))
     return labels
+
+
+def _apart(words: str, other: Label) -> float:
+    """How far from the middle of one label that of another may be, as a share of their edge."""
+    return _LINE if other.edge == "left" else _LETTER * (len(words) + len(other.words)) / 2 + _SPACE
 
 
 def _crossing(shares: NDArray[np.float64], across: int) -> float | None:

@@ -91,8 +91,8 @@ def test_labels_do_not_touch_however_long_they_are(shift: float) -> None:
     assert lines is not None
     words = [(label.words, label.place) for label in lines.labels if label.edge == "bottom"]
     assert words and max(len(word) for word, _ in words) >= 5
-    for (word, place), (_, other) in pairwise(sorted(words, key=lambda pair: pair[1])):
-        assert other - place > 0.04 * len(word)
+    for (word, place), (next_word, next_place) in pairwise(sorted(words, key=lambda pair: pair[1])):
+        assert next_place - place > 0.033 * (len(word) + len(next_word)) / 2 + 0.04
 
 
 def test_a_coast_over_a_projection_lies_where_pyproj_says() -> None:
