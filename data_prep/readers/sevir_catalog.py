@@ -100,15 +100,15 @@ def _is_chosen(file: Path, chosen: set[Path]) -> bool:
 
 
 def _file(root: Path, name: str) -> Path | str:
-    """Where the file of that name in the catalog lies, or why it cannot be used."""
+    """Where the file of that name in the catalog lies, compressed or not, or why it cannot be used."""
     if not is_inside(name):
         return "file lies outside the data folder"
     *folders, last = PurePosixPath(name).parts
     for tail in dict.fromkeys([(*folders, last), (*folders[:1], last), (*folders[1:], last), (last,)]):
-        for base in (root / "data", root):
+        for base, packed in itertools.product((root / "data", root), ("", ".gz", ".bz2")):
             with suppress(OSError):  # a name that is too long for any file
-                if base.joinpath(*tail).is_file():
-                    return base.joinpath(*tail)
+                if (path := base.joinpath(*tail[:-1], tail[-1] + packed)).is_file():
+                    return path
     return "file is missing"
 
 

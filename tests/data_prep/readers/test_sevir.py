@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import pickle
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import h5py
@@ -149,6 +152,20 @@ def test_a_copy_with_fewer_folders_is_found(make_sevir: MakeSevir, place: str) -
     [event] = scan(root).recordings
     assert event.path == moved and len(READER.read(event)) == 3
     assert scan(moved).recordings == [event]
+
+
+@pytest.mark.parametrize(("packing", "ending"), [(gzip, ".gz"), (bz2, ".bz2")])
+def test_a_compressed_file_is_found_and_reads_the_same(
+    make_sevir: MakeSevir, vil: NDArray[np.uint8], packing: ModuleType, ending: str
+) -> None:
+    folder = make_sevir({})
+    [plain] = folder.rglob("*.h5")
+    plain.with_name(plain.name + ending).write_bytes(packing.compress(plain.read_bytes()))
+    plain.unlink()
+    [recording] = scan(folder).recordings
+    assert recording.name == plain.name + ending
+    codes = np.stack([frame.stored for frame in READER.read(recording)])
+    np.testing.assert_array_equal(codes, vil[0, ::-1].transpose(2, 0, 1))
 
 
 def test_a_catalog_inside_the_folder_data_is_found(make_sevir: MakeSevir) -> None:
