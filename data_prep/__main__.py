@@ -11,7 +11,7 @@ COMMANDS = {
     "build": ("data_prep.build", "turn a radar archive into WebDataset shards"),
     "inspect": ("data_prep.inspect", "show what an archive or a shards folder holds"),
     "verify": ("data_prep.verify", "check every byte of a shards folder"),
-    "stats": ("data_prep.stats", "write value statistics into a shards folder's index"),
+    "stats": ("data_prep.stats", "show value statistics, and mend those in a shards folder's index"),
 }
 
 

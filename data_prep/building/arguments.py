@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_samples(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("samples")
-    group.add_argument("--frames", type=positive, metavar="N", help="per sequence (default: a whole event)")
+    group.add_argument("--frames", type=positive, metavar="N", help="per sequence (default: a whole event of SEVIR's)")
     group.add_argument("--stride", type=positive, metavar="N", help="from one start to the next (default: --frames)")
     group.add_argument(
         "--cadence",
@@ -46,16 +46,24 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
     cut.add_argument("--crop", type=positive, metavar="PX", help="keep only a square in the middle")
     cut.add_argument("--tile", type=positive, metavar="PX", help="cut into squares that cover all")
     group.add_argument("--overlap", type=whole, default=0, metavar="PX", help="of tiles, at least (default 0)")
-    group.add_argument("--min-wet", type=share, default=0.0, metavar="F", help="smallest share of wet pixels")
-    group.add_argument("--max-missing", type=share, metavar="F", help="largest share without data (SEVIR: 0)")
+    group.add_argument(
+        "--min-wet", type=share, default=0.0, metavar="F", help="smallest share of wet pixels (default 0)"
+    )
+    group.add_argument(
+        "--max-missing", type=share, metavar="F", help="largest share without data (default 1; SEVIR: 0)"
+    )
     group.add_argument(
         "--importance",
         type=positive_number,
         metavar="M",
-        help="keep a sample with probability FLOOR + M * mean(1 - exp(-rain)), which is kept with it",
+        help="keep a sample with probability FLOOR + M * mean(1 - exp(-rain)), which its JSON then says",
     )
     group.add_argument(
-        "--importance-floor", type=share, default=2e-4, metavar="FLOOR", help="that of a dry one (default 0.0002)"
+        "--importance-floor",
+        type=share,
+        default=2e-4,
+        metavar="FLOOR",
+        help="that of a dry one, with --importance (default 0.0002)",
     )
     group.add_argument("--encoding", choices=list(ENCODINGS), help="of the codes (default: the product's)")
 
@@ -63,7 +71,9 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
 def _add_splits(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("splits")
     split = group.add_mutually_exclusive_group()
-    split.add_argument("--split-dates", metavar="VAL,TEST", help="where train and val end (default: as is customary)")
+    split.add_argument(
+        "--split-dates", metavar="VAL,TEST", help="where train and val end (default: SEVIR's usual dates)"
+    )
     split.add_argument("--split-blocks", metavar="TRAIN,VAL,TEST", help="so many days (UTC) in turn, as in 14,3,3")
     split.add_argument("--split", metavar="NAME", help="put all into one split")
     group.add_argument(
