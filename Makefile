@@ -47,7 +47,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto -m "not launch and not hosts"
+	$(BIN)/pytest -q -n auto -m "not slow and not launch and not hosts"
 
 test: setup
 	$(BIN)/pytest -q -n auto -m "not launch and not hosts"

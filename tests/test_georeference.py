@@ -114,7 +114,7 @@ def wettest(rain: Any, crop: int) -> tuple[int, int]:
     return top + int(row), left + int(column)
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_a_pixel_of_knmi_stays_where_it_is(radar_data: Path, config: Path, tmp_path: Path) -> None:
     files = sorted((radar_data / "knmi").glob("*.h5"))[60:64]
     source = linked(files, tmp_path / "archive")
@@ -132,7 +132,7 @@ def test_a_pixel_of_knmi_stays_where_it_is(radar_data: Path, config: Path, tmp_p
     assert_in_the_forecast(*forecast_files(tmp_path / "run", "knmi", source, tmp_path), pixel, ("y", "x"))
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_a_pixel_of_mrms_stays_where_it_is(
     radar_data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,7 @@ def run_program(archive: FakeArchive, out: Path, *options: str, **environment: s
     )
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_a_parallel_build_whose_parent_is_killed_is_finished_by_the_same_command(
     archive: FakeArchive, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ def memory_of(process: psutil.Process) -> int:
     return total
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_a_continent_is_built_within_a_bounded_memory(radar_data: Path, tmp_path: Path) -> None:
     words = ["build", "--format", "mrms", "--source", str(radar_data / "mrms"), "--product", "PrecipRate", "--quiet"]
     cut = ["--frames", "18", "--tile", "384", "--min-wet", "0.05", "--split", "train", "--workers", "2"]

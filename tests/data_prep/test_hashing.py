@@ -69,7 +69,7 @@ def test_shuffling_is_the_twin_s_and_needs_no_other_place(length: int, seed: int
     assert found == [shuffled_by_hand(place, length, seed, 3) for place in places]
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_shuffling_spreads_evenly_and_parts_neighbours() -> None:
     for length in (6, 100, 1000):
         drawn = np.array([shuffled(np.arange(2), length, 0, epoch) for epoch in range(5_000)])

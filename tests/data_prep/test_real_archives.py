@@ -29,7 +29,7 @@ CASES = [
 ]
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_every_real_archive_becomes_shards_that_are_sound(
     radar_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

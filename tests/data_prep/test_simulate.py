@@ -239,7 +239,7 @@ def test_a_run_that_fails_leaves_no_archive_and_the_next_clears_what_it_left(
     assert len(rows_of(out)) == 3
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_archive_and_no_worker(tmp_path: Path) -> None:
     call = f"from data_prep.simulate import *; simulate(Path({str(tmp_path / 'a')!r}), 5000, 16, 49, 0, workers=2)"
     process = subprocess.Popen([sys.executable, "-c", call])

@@ -65,7 +65,7 @@ def scores_in(folder: Path) -> dict[str, Any]:
     return scores
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_scores_and_pictures_stand_in_the_run_folder(
     run: Path, shards: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,7 +113,7 @@ def test_scores_say_whether_the_model_was_trained_on_the_data(
     assert f"of split {split} ({relation})" in capsys.readouterr().out
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_of_other_shards_nothing_is_claimed(run: Path, shards: Path, tmp_path: Path, no_pictures: None) -> None:
     other = Path(shutil.copytree(shards, tmp_path / "other"))
     index = json.loads((other / "index.json").read_text())

@@ -63,7 +63,7 @@ def test_a_damaged_file_gives_frames_or_an_error_that_names_it(pool: Workers, tm
     assert any(one.outcome == "refused" for one in looks)
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_damaged_real_files_give_frames_or_an_error_that_names_them(
     pool: Workers, tmp_path: Path, radar_data: Path
 ) -> None:
@@ -73,7 +73,7 @@ def test_damaged_real_files_give_frames_or_an_error_that_names_them(
     assert {"frames", "refused"} == {one.outcome for one in looks}
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_files_made_to_do_harm_are_refused_in_bounds(pool: Workers, tmp_path: Path) -> None:
     looks = []
     for number, one in enumerate(bombs()):

@@ -42,7 +42,6 @@ def test_the_death_of_rank_0_is_found_by_its_store_however_patient_the_others_ar
     check_end(launch, [KILLED, PEER_LOST], 0, "no sign of life for")
 
 
-@pytest.mark.launch
 def test_a_rank_that_does_nothing_any_more_ends_the_others_and_itself_when_it_wakes_up(start_ranks: StartRanks) -> None:
     launches = [(start_ranks("work", world=3), stopped) for stopped in (0, 1)]
     for launch, stopped in launches:
@@ -56,7 +55,6 @@ def test_a_rank_that_does_nothing_any_more_ends_the_others_and_itself_when_it_wa
     assert [launch.code(stopped) for launch, stopped in launches] == [PEER_LOST] * 2
 
 
-@pytest.mark.launch
 def test_ranks_that_were_all_stopped_for_a_while_go_on(start_ranks: StartRanks) -> None:
     launch = start_ranks("work", world=2)
     launch.until_all("working")
@@ -115,7 +113,6 @@ def test_the_end_of_the_launcher_ends_all(start_ranks: StartRanks) -> None:
     check_end(launch, [PEER_LOST] * 2, 0, "its launcher has gone")
 
 
-@pytest.mark.launch
 def test_what_sees_to_its_own_end_is_left_alone_until_it_has_left(start_ranks: StartRanks) -> None:
     by_signal, by_launcher = (start_ranks("stop_when_asked", world=2) for _ in range(2))
     for launch in (by_signal, by_launcher):
@@ -153,7 +150,6 @@ def test_a_failure_behind_rank_0_that_has_done_its_work_is_told(start_ranks: Sta
     check_end(launch, [3, 0, 3], 2, "the last shard is damaged")
 
 
-@pytest.mark.launch
 def test_a_death_behind_rank_0_that_has_done_its_work_is_told(start_ranks: StartRanks) -> None:
     launch = start_ranks("linger", world=3, PATIENCE="6")
     assert launch.code(1) == 0
@@ -161,7 +157,6 @@ def test_a_death_behind_rank_0_that_has_done_its_work_is_told(start_ranks: Start
     check_end(launch, [PEER_LOST, 0, KILLED], 2, "no sign of life for")
 
 
-@pytest.mark.launch
 def test_a_broken_collective_is_told_where_all_ranks_are_there(start_ranks: StartRanks) -> None:
     launch = start_ranks("cut", world=2)
     launch.until_all("working")

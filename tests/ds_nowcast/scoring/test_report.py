@@ -101,7 +101,7 @@ def test_the_best_and_the_worst_case_are_the_extremes() -> None:
     assert chosen_cases({7: (0.0, 0.0)}) == {"best": 7, "median": 7, "worst": 7}
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_pictures_are_written_for_leads_errors_and_cases(found: Found, tmp_path: Path) -> None:
     model, card, shards, scored, scores = found
     write_pictures(tmp_path / "report", scores, scored, model, card, shards, "val")

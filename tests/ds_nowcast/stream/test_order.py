@@ -48,7 +48,7 @@ def test_the_order_is_that_of_the_twin(counts, starts, group, seed, epoch) -> No
     assert sorted(seen) == all_items(counts, starts)  # every item exactly once
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 @given(COUNTS, STARTS, GROUPS, st.booleans(), st.randoms())
 def test_an_item_does_not_depend_on_what_was_asked_before_or_with_it(counts, starts, group, draw, random) -> None:  # type: ignore[no-untyped-def]
     order = SampleOrder(counts, starts, seed=1, shuffle_shards=group, draw=draw)
@@ -87,7 +87,7 @@ def test_a_step_sees_the_same_samples_at_any_world_size(counts, group, world, pe
     assert step_items(world) == step_items(other) == step_items(1)
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 @given(COUNTS, GROUPS, st.data())
 def test_a_training_cut_anywhere_into_launches_of_any_world_size_sees_the_same_samples(counts, group, data) -> None:  # type: ignore[no-untyped-def]
     total = data.draw(st.integers(1, 30))

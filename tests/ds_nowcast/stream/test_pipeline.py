@@ -238,7 +238,7 @@ def test_every_codec_streams_the_same_and_finds_damage(
     assert 0 < len(unequal) == len(bad) and all(bool((codes[row] == 255).all()) for row in unequal)
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_change_of_any_bytes_ever_gives_wrong_codes(shards: Shards, data: st.DataObject) -> None:
@@ -332,7 +332,7 @@ def test_a_buffer_too_small_for_two_steps_is_refused(shards: Shards) -> None:
         training_stream(shards, DATA, 0, batch=200, rank=0, world=1, start=0, threads=1)
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_memory_stays_within_what_is_stated_with_a_hundred_thousand_shards(tmp_path: Path) -> None:
     """`nowcast.data.buffer_mb`, the index, and 64 MB for tables of contents; flat in the number of samples read."""
     command = [sys.executable, "-m", "tests.ds_nowcast.stream.memory_case", str(tmp_path)]
