@@ -146,7 +146,9 @@ def positive(text: str) -> int:
 
 def whole(text: str) -> int:
     """An argparse type: a whole number from 0 on."""
-    return 0 if text == "0" else positive(text)
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
 
 
 def positive_number(text: str) -> float:

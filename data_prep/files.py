@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -38,13 +39,21 @@ def write_new(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
-    """Raises UserError where no file can be written there: better before the work than after it."""
+def check_writable(path: Path, *endings: str) -> None:
+    """Raises UserError where no file can be written there: better before the work than after it.
+
+    endings: those that say what the file is, such as ".png"; none leaves its name free.
+    """
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UserError(f"{path} cannot be written: {folder} is not a folder; make it first")
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of the file to write, such as {path / 'forecast'}")
+        example = path / f"forecast{endings[0] if endings else ''}"
+        raise UserError(f"{path} is a folder; give the name of the file to write, such as {example}")
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(
+            f"{path} is not called like what is written there; give a name that ends in {' or '.join(endings)}"
+        )
 
 
 @contextmanager
@@ -61,6 +70,16 @@ def sha256_of(path: Path) -> str:
     """Hex sha256 of a file, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def format_version(content: bytes) -> int | None:
+    """What a JSON object says under that name, None where it says no number: one of another version is not damaged."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    version = document.get("format_version") if isinstance(document, dict) else None
+    return version if type(version) is int else None
 
 
 def is_inside(name: str) -> bool:

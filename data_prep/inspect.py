@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints tables or JSON, draws what is asked for."""
     for path in (args.picture, args.map):
         if path is not None:
-            check_writable(path)
+            check_writable(path, ".png")
+    _refuse_mixed(args)
     if args.format is None and is_shards_folder(args.paths):
         _inspect_folder(args)
     else:
@@ -68,6 +69,16 @@ def is_shards_folder(paths: Sequence[str]) -> bool:
     return not others and (
         _is_elsewhere(first) or any((Path(first) / name).exists() for name in (INDEX_NAME, BUILD_NAME))
     )
+
+
+def _refuse_mixed(args: argparse.Namespace) -> None:
+    """Raises UserError where a shards folder on a disk is to be looked at as an archive, or beside something else."""
+    for path in args.paths:
+        if not _is_elsewhere(path) and is_shards_folder([path]):
+            if args.format:
+                raise UserError(f"{path} is a shards folder; leave --format {args.format} out")
+            if len(args.paths) > 1:
+                raise UserError(f"{path} is a shards folder; inspect it alone, then the others")
 
 
 def _is_elsewhere(path: str) -> bool:

@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import UserError
-from data_prep.files import write_atomically
+from data_prep.files import format_version, write_atomically
 from data_prep.frames import GridUnit, pixel_in_words
 from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
@@ -194,17 +194,20 @@ def open_model(run: Path | None, model: Path | None, device: torch.device) -> tu
 
 def _read_card(path: Path) -> ModelCard:
     try:
-        card = ModelCard.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); it belongs beside the weights") from None
+    if (version := format_version(content)) not in (None, FORMAT_VERSION):
+        raise UserError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; train the model anew, or use the "
+            "program that wrote it"
+        )
+    try:
+        card = ModelCard.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(f"{path} is damaged: {where}: {first['msg']}; copy it again from the run") from None
-    known = card.encoding in ENCODINGS and card.unit in card.codes.units
-    if card.format_version != FORMAT_VERSION or not known:
-        raise UserError(
-            f"{path} is of format {card.format_version} with {card.encoding} codes in {card.unit}; this version reads format "
-            f"{FORMAT_VERSION} with {' or '.join(ENCODINGS)}"
-        )
+    if card.encoding not in ENCODINGS or card.unit not in card.codes.units:
+        raise UserError(f"{path} has {card.encoding} codes in {card.unit}; known are {' and '.join(ENCODINGS)}")
     return card

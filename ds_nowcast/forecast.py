@@ -69,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def forecast(args: Namespace) -> int:
     """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
-    files = [path for path in (args.out, args.geotiff, args.picture, args.gif) if path is not None]
+    asked = {args.out: (".nc",), args.geotiff: (".tif", ".tiff"), args.picture: (".png",), args.gif: (".gif",)}
+    files = [path for path in asked if path is not None]
     for path in files:
-        check_writable(path)
+        check_writable(path, *asked[path])
     device = device_of(0)
     model, card = open_model(args.run, args.model, device)
     past = newest_frames(args.format, args.source, card, args.product)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from data_prep.building.layout import Cutting
-from data_prep.building.options import BLOCKS_GUARD_HOURS, Options
+from data_prep.building.options import BLOCKS_GUARD_HOURS, IMPORTANCE_FLOOR, Options
 from data_prep.console import positive, positive_number, share, whole
 from data_prep.encoding import ENCODINGS
 from data_prep.errors import UserError
@@ -61,9 +61,8 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--importance-floor",
         type=share,
-        default=2e-4,
         metavar="FLOOR",
-        help="that of a dry one, with --importance (default 0.0002)",
+        help=f"that of a dry one, with --importance (default {IMPORTANCE_FLOOR:g})",
     )
     group.add_argument("--encoding", choices=list(ENCODINGS), help="of the codes (default: the product's)")
 
@@ -120,12 +119,15 @@ def options_of(args: argparse.Namespace) -> Options:
         raise UserError(f"overlap={args.overlap} is not less than tile={args.tile}; give a smaller --overlap")
     if args.overlap and not args.tile:
         raise UserError("--overlap is of tiles; give --tile PX too, or leave --overlap out")
+    if args.importance_floor is not None and args.importance is None:
+        raise UserError("--importance-floor is of importance sampling; give --importance M too, or leave it out")
     if args.guard is not None and not 0 <= args.guard < 24 * 366:
         raise UserError(f"--guard {args.guard:g} is not a number of hours from 0 on; give one such as 6")
+    floor = IMPORTANCE_FLOOR if args.importance_floor is None else args.importance_floor
     return Options(
         format=args.format, sources=tuple(args.source), product=args.product, split_dates=args.split_dates,
         split_blocks=args.split_blocks, split=args.split, guard_hours=args.guard, frames=args.frames, stride=args.stride,
         cadence_s=args.cadence, cutting=Cutting(args.crop, args.tile, args.overlap, args.pixel), min_wet=args.min_wet,
-        max_missing=args.max_missing, importance=args.importance, importance_floor=args.importance_floor,
+        max_missing=args.max_missing, importance=args.importance, importance_floor=floor,
         encoding=args.encoding, samples_per_shard=args.samples_per_shard, seed=args.seed, codec=args.codec,
     )  # fmt: skip

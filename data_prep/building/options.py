@@ -10,6 +10,7 @@ from data_prep.building.selection import Selection
 from data_prep.shards.codecs import DEFAULT
 
 BLOCKS_GUARD_HOURS = 6.0
+IMPORTANCE_FLOOR = 2e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Options:
     min_wet: float = 0.0
     max_missing: float | None = None
     importance: float | None = None
-    importance_floor: float = 2e-4
+    importance_floor: float = IMPORTANCE_FLOOR
     encoding: str | None = None
     samples_per_shard: int = 32
     seed: int = 0

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import DataError, UserError
-from data_prep.files import is_inside
+from data_prep.files import format_version, is_inside
 from data_prep.frames import GridUnit
 from data_prep.shards.codecs import CODECS
 from data_prep.shards.samples import Packing
@@ -187,6 +187,10 @@ def open_shards(location: Path | str, options: SourceOptions | None = None, *, w
         ) from None
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror}); give a folder that can") from None
+    if (version := format_version(content)) not in (None, FORMAT_VERSION):
+        raise UserError(
+            f"{where} has format version {version}, this program reads {FORMAT_VERSION}; build the folder anew"
+        )
     try:
         index = ShardsIndex.model_validate_json(content)
     except ValidationError as error:
@@ -202,10 +206,6 @@ def open_shards(location: Path | str, options: SourceOptions | None = None, *, w
 
 
 def _check(where: str, index: ShardsIndex) -> None:
-    if index.format_version != FORMAT_VERSION:
-        raise UserError(
-            f"{where} has format version {index.format_version}, this program reads {FORMAT_VERSION}; build the folder anew"
-        )
     if index.encoding not in ENCODINGS or index.unit not in ENCODINGS[index.encoding].units:
         raise UserError(
             f"{where} names encoding {index.encoding!r} in {index.unit!r}; known are {', '.join(ENCODINGS)}; build the folder anew"

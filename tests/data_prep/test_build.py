@@ -331,6 +331,7 @@ def test_coarser_frames_are_means_of_rain_over_time_and_area(archive: FakeArchiv
         (("--tile", "13"), "tile=13 is larger than the 12 x 12 pixels of a frame"),
         (("--tile", "4", "--overlap", "4"), "overlap=4 is not less than tile=4"),
         (("--overlap", "4"), "--overlap is of tiles; give --tile PX too"),
+        (("--importance-floor", "0.3"), "--importance-floor is of importance sampling; give --importance M too"),
         (("--pixel", "500"), "finer than the archive's 1000"),
         (("--cadence", "400"), "cadence=400 s is no multiple of the archive's 300 s; give 300, 600"),
         (("--guard", "-1"), "is not a number of hours"),

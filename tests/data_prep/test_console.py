@@ -103,6 +103,8 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_numbers_of_options_are_checked() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="'x' is not a whole number of 0 or more"):
+        whole("x")
     assert (positive("12"), whole("0"), share("0.5"), share("1")) == (12, 0, 0.5, 1.0)
     for kind, text in ((positive, "0"), (positive, "1.5"), (whole, "-1"), (share, "1.1"), (share, "nan"), (share, "x")):
         with pytest.raises(argparse.ArgumentTypeError, match="is not a"):

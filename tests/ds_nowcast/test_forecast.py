@@ -372,6 +372,14 @@ def test_places_that_cannot_be_written_to_are_refused_before_anything_is_read(
     message = refusal(capsys, out, run, "nowhere", out, "--picture", nowhere.with_suffix(".png"))
     assert "none/f.png cannot be written" in message
     assert f"{tmp_path} is a folder; give the name of the file" in refusal(capsys, out, run, "nowhere", tmp_path)
+    for option, name, ending in (
+        ("--picture", "f.pdf", ".png"),
+        ("--gif", "f.png", ".gif"),
+        ("--geotiff", "f", ".tiff"),
+    ):
+        message = refusal(capsys, out, run, "nowhere", out, option, tmp_path / name)
+        assert f"{tmp_path / name} is not called like what is written there" in message and ending in message
+    assert "give a name that ends in .nc" in refusal(capsys, out, run, "nowhere", tmp_path / "f.txt")
 
 
 def test_an_unknown_format_is_refused_naming_those_there_are(

@@ -139,6 +139,7 @@ def test_a_folder_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
         (lambda index: index.update(frames="4"), "damaged: frames"),
         (lambda index: index.update(cadence_s=0), "damaged: cadence_s"),
         (lambda index: index.update(format_version=1), "format version 1, this program reads 2"),
+        (lambda index: (index.update(format_version=1), index.pop("pixel")), "format version 1, this program reads 2"),
         (lambda index: index.update(encoding="png"), "names encoding 'png'"),
         (lambda index: index.update(unit="kg/m2"), "names encoding 'dbz8' in 'kg/m2'"),
         (lambda index: index.update(codec="png"), "names codec 'png'; known are lz4, lz4hc, zstd, raw"),
