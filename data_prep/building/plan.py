@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Of the options and the archive's listing."""
+        """Of the options, the archive's listing, and what its frames decided: the layout, which sequence in which task."""
         return self.note.plan
 
     @property
@@ -114,7 +114,8 @@ def make_plan(
         for number, part in enumerate(_deal(in_split, split, options, _sequences_per_task(options, guess)))
     ]  # fmt: skip
     step = timedelta(seconds=(options.stride or found.frames) * scan.cadence_s * parts)
-    note = build_note(settings, recordings, fresh, before.plans, step)
+    dealt = [(task.split, len(task.sequences)) for task in tasks]
+    note = build_note(settings, recordings, fresh, before.plans, step, layout, dealt)
     return Plan(
         options, unit, scan.cadence_s * parts, found.frames, layout, packing, note, tasks, left_out, found.gaps,
         guess, earlier,

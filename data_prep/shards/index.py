@@ -85,7 +85,7 @@ class Split(_Model):
 class BuildNote(_Model):
     """One build of a folder: what a later one must know to add to it."""
 
-    plan: str = Field(description="hash of the options and of the archive's listing")
+    plan: str = Field(description="hash of the options, the archive's listing, the layout and the tasks")
     settings: str = Field(description="hash of the options alone")
     spans: list[tuple[str, str]] = Field(
         description="from the first to the last start of the sequences of each run (UTC)"
