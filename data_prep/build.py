@@ -106,6 +106,7 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
     mine = [] if work.finish else [task for i, task in enumerate(plan.tasks) if i % work.part.of == work.part.number]
     offsets = {name: len(split.shards) for name, split in plan.earlier.splits.items()} if plan.earlier else None
     with building(out, plan.hash, mine, work.who, offsets) as folder:
+        _check_unchanged(plan, out)
         _write_all(folder, plan, mine, pool or InProcess(), quiet)
         try:
             with locked(folder.build / "lock-finish") as alone:
@@ -128,6 +129,12 @@ def _is_done(plan: Plan, out: Path) -> bool:
             f"{out} was built without {unreadable} sequences of unreadable files; mend them, remove it, build again"
         )
     return done
+
+
+def _check_unchanged(plan: Plan, out: Path) -> None:
+    """Of a folder that is added to; while `.build` lies in it, nothing but this build changes it."""
+    if plan.earlier is not None and open_shards(out).index != plan.earlier:
+        raise UserError(f"{out} has changed while the archive was listed; run the same again")
 
 
 def _write_all(folder: BuildFolder, plan: Plan, tasks: list[ShardTask], pool: Pool, quiet: bool) -> None:
