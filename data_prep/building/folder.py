@@ -141,9 +141,9 @@ def building(
 ) -> Iterator[BuildFolder]:
     """The folder, made or taken up again, locked against who builds the same; after a failure no half file is left in it.
 
-    tasks: those that this process does. who: it is among several; empty where it is alone. offsets: None for a new folder,
-    or how many shards an existing one has per split. Raises UserError where it holds something else, another plan's shards,
-    or is being built at this moment.
+    tasks: those that this process does. who: it is among several, which share the folder; empty where it is alone and shuts
+    them out. offsets: None for a new folder, or how many shards an existing one has per split. Raises UserError where it
+    holds something else, another plan's shards, or is being built at this moment.
     """
     folder = BuildFolder(out, offsets)
     made_folder = not out.exists()
@@ -152,7 +152,7 @@ def building(
     if offsets is None and not made_folder and not folder.build.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and not a build to continue; give --out a folder that is new or empty")
     folder.build.mkdir(parents=True, exist_ok=True)
-    with locked(folder.build / (f"lock-{who}" if who else "lock")) as mine:
+    with _locked_for(who, folder.build) as mine:
         if not mine:
             raise UserError(f"{out} is being built by another process; wait for it, or give another --out")
         _note_plan(folder, plan_hash, made_folder)
@@ -168,11 +168,22 @@ def building(
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Whether this process has the lock; a file system without locks lets everyone have it."""
-    with open(path, "w") as lock:
+def _locked_for(who: str, build: Path) -> Iterator[bool]:
+    """Several share the folder, each for itself; one that is alone has all of it."""
+    with locked(build / "lock", shared=bool(who)) as folder:
+        if not who or not folder:
+            yield folder
+            return
+        with locked(build / f"lock-{who}") as mine:
+            yield mine
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[bool]:
+    """Whether this process has the lock, with others where it is shared; a file system without locks lets everyone have it."""
+    with open(path, "a+") as lock:  # NFS gives a shared lock to who may read, another to who may write
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
