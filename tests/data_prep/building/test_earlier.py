@@ -71,6 +71,14 @@ def test_what_begins_within_a_span_is_not_new_and_what_begins_elsewhere_is() -> 
     assert before.lacks(Sequence("F", event.frames, event.times, "F"))
 
 
+def test_what_begins_within_any_of_the_spans_that_overlap_is_not_new() -> None:
+    """Of a build at every fourth frame, and of one that came to a short run of it later."""
+    spans = [spans_of(starting(*starts), STEP) for starts in (range(0, 40, 4), [10, 14], [36, 40, 44])]
+    notes = [BuildNote(plan="p", settings="s", spans=some, events=[]) for some in spans]
+    before = Earlier(SimpleNamespace(builds=notes))  # type: ignore[arg-type]
+    assert [one.key for one in starting(0, 12, 14, 20, 38, 44, 45) if before.lacks(one)] == ["s45"]
+
+
 def test_new_days_become_new_shards_and_the_old_ones_stay(archive: FakeArchive, tmp_path: Path) -> None:
     archive.add_run(range(18))
     out = tmp_path / "out"
