@@ -76,6 +76,7 @@ def test_the_table_has_a_line_for_each_split_and_unit(shards: Shards, stats: Cal
         if row[0] in ("mm/h", "dBZ") and row[1] == "mean"
     }
     train = shards.split("train").statistics
+    assert set(by_unit) == {"mm/h", "dBZ"}
     for unit, lines in by_unit.items():
         assert [line[0] for line in lines] == ["train", "val", "test"]
         assert lines[0][1] == f"{train.values[unit].mean:.4g}" and lines[0][-1] == f"{train.values[unit].max:.4g}"
