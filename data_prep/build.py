@@ -21,10 +21,10 @@ from data_prep.building.left_out import LeftOuts
 from data_prep.building.part import WHOLE, Part, local_ranks, part_of
 from data_prep.building.plan import Plan, make_plan, nothing_left
 from data_prep.building.sequences import Gap
+from data_prep.building.task import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.console import progress
 from data_prep.errors import DataError, UserError
 from data_prep.shards.index import INDEX_NAME, ShardsIndex, open_shards
-from data_prep.shards.shard import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers
 
 __all__ = ["EXAMPLE", "add_arguments", "build", "run"]

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from data_prep.building.task import ShardTask, TaskRecord
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically, write_new
 from data_prep.shards.index import INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
-from data_prep.shards.shard import ShardTask, TaskRecord
 
 BUILD_NAME = ".build"
 _PLAN_NAME = "plan.json"
