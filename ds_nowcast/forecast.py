@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
-from data_prep.building.sequences import FrameRef, follows, iso, utc
+from data_prep.building.sequences import FrameRef, follows
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
 from data_prep.errors import DataError, RadarFileError, UserError
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, Recording, reader_named
+from data_prep.times import iso, utc
 from data_prep.workers import Pool, WorkerDiedError, Workers
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.geotiff import write_geotiff

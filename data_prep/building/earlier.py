@@ -9,9 +9,10 @@ from itertools import accumulate
 from pathlib import Path
 
 from data_prep.building.layout import Cutting, Layout
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.errors import UserError
 from data_prep.shards.index import ShardsIndex
+from data_prep.times import iso
 
 
 class Earlier:

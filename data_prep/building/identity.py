@@ -12,9 +12,10 @@ from pathlib import Path
 from data_prep.building.earlier import spans_of
 from data_prep.building.layout import Layout
 from data_prep.building.options import Options
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.readers import Reader, Recording, Scan
 from data_prep.shards.index import FORMAT_VERSION, BuildNote
+from data_prep.times import iso
 
 
 def settings_hash(options: Options, encoding: str, frames: int, scan: Scan, reader: Reader) -> str:

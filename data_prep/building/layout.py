@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.building.regrid import Mean, coarser
-from data_prep.building.sequences import Sequence, iso, utc
+from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid, GridUnit, RadarFrame, pixel_in_words
 from data_prep.readers import Reader, Recording
+from data_prep.times import iso, utc
 from data_prep.workers import InProcess, Pool, reading
 
 _SAME_TIME_S = 1.0

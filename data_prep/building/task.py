@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_prep.building.layout import AnotherGridError, Layout, frames_of
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.selection import Selection, judge
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError
 from data_prep.files import sha256_of, write_atomically
@@ -30,6 +30,7 @@ from data_prep.readers import LeftOut, Reader, Recording
 from data_prep.shards.index import Shard, idx_name, make_idx
 from data_prep.shards.samples import META_MEMBER, Packer, Packing
 from data_prep.shards.tally import CodeTally, Counter
+from data_prep.times import iso
 
 UNREADABLE = "unreadable"
 _COPIED_BYTES = 1 << 20  # into a tar at a time

@@ -5,9 +5,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from data_prep.building.sequences import iso
 from data_prep.building.splits import Membership
 from data_prep.shards.marks import FolderMarks, event_hashes, marks_of, seconds
+from data_prep.times import iso
 from tests.data_prep.fake_reader import at
 
 
