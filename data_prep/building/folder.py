@@ -67,9 +67,14 @@ class BuildFolder:
         """Notes that the task is done."""
         write_atomically(self._record_path(task), record.model_dump_json().encode())
 
-    def records(self, tasks: Iterable[ShardTask]) -> list[TaskRecord | None]:
-        """The record of each task, also where its shards have begun to move to their places."""
-        return [self._record(task) for task in tasks]
+    def records(self, tasks: Iterable[ShardTask]) -> Iterator[TaskRecord | None]:
+        """The record of each task, read one by one, also where its shards have begun to move to their places."""
+        return map(self._record, tasks)
+
+    def without_record(self, tasks: Iterable[ShardTask]) -> list[str]:
+        """The stems of those that have none. Reads no record; raises FileNotFoundError where the build has ended."""
+        names = set(os.listdir(self.build))
+        return [task.stem for task in tasks if self._record_path(task).name not in names]
 
     def place(self, tasks: list[ShardTask], records: list[TaskRecord]) -> dict[str, list[Shard]]:
         """Moves all shards to their places and gives those of each split, in order.
