@@ -82,8 +82,8 @@ def count_all(shards: Shards, pool: Pool, quiet: bool = True) -> dict[str, CodeT
 def write(shards: Shards, tallies: Mapping[str, CodeTally]) -> list[str]:
     """Puts counts and what follows from them into the index; what has changed. Its bytes stay where nothing has.
 
-    Raises UserError while a build adds to the folder or where one has since it was opened, DataError where the disk does not
-    take it.
+    Raises UserError while a build adds to the folder or where one has since it was opened, DataError where the disk does
+    not take it.
     """
     splits, changed = dict[str, Split](), list[str]()
     for name, before in shards.index.splits.items():

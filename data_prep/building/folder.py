@@ -146,9 +146,9 @@ def building(
 ) -> Iterator[BuildFolder]:
     """The folder, made or taken up again, locked against who builds the same; after a failure no half file is left in it.
 
-    tasks: those that this process does. who: it is among several, which share the folder; empty where it is alone and shuts
-    them out. offsets: None for a new folder, or how many shards an existing one has per split. Raises UserError where it
-    holds something else, another plan's shards, or is being built at this moment.
+    tasks: those that this process does. who: it is among several, which share the folder; empty where it is alone and
+    shuts them out. offsets: None for a new folder, or how many shards an existing one has per split. Raises UserError
+    where it holds something else, another plan's shards, or is being built at this moment.
     """
     folder = BuildFolder(out, offsets)
     made_folder = not out.exists()
@@ -185,7 +185,7 @@ def _locked_for(who: str, build: Path) -> Iterator[bool]:
 
 @contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[bool]:
-    """Whether this process has the lock, with others where it is shared; a file system without locks lets everyone have it."""
+    """Whether this process has the lock, among others where it is shared; without locks on its file system everyone has it."""
     with open(path, "a+") as lock:  # NFS gives a shared lock to who may read, another to who may write
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""By which a build is known again: hashes of what was asked for, of the archive's listing, of what follows from its frames."""
+"""By which a build is known again: hashes of what was asked for, of the archive's listing, and of what frames decided."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def build_note(
 ) -> BuildNote:
     """What the index keeps of a build.
 
-    fresh: the sequences that no earlier build considered, `stride` apart in a run. dealt: split and number of sequences of
-    each task.
+    fresh: the sequences that no earlier build considered, `stride` apart in a run. dealt: split and number of sequences
+    of each task.
     """
     events = sorted({sequence.event for sequence in fresh if sequence.event})
     derived = [layout.archive_shape, layout.archive_pixel, layout.pixel_unit, dealt]

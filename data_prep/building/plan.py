@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Of the options, the archive's listing, and what its frames decided: the layout, which sequence in which task."""
+        """Of the options, the archive's listing, and what frames decided: the layout, and which sequence is in which task."""
         return self.note.plan
 
     @property
