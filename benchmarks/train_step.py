@@ -15,7 +15,7 @@ from benchmarks.command import Setting, main
 from benchmarks.report import Goal, Report
 from benchmarks.timing import Contender, in_turns
 from data_prep.shards.index import Shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import RunConfig, load_config
 from ds_nowcast.config.optimizer_keys import AdamParams

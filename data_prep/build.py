@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from data_prep.building.left_out import LeftOuts
 from data_prep.building.part import WHOLE, Part, local_ranks, part_of
 from data_prep.building.plan import Plan, make_plan, nothing_left
 from data_prep.building.sequences import Gap
+from data_prep.building.task import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.console import progress
 from data_prep.errors import DataError, UserError
 from data_prep.shards.index import INDEX_NAME, ShardsIndex, open_shards
-from data_prep.shards.shard import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers
 
 __all__ = ["EXAMPLE", "add_arguments", "build", "run"]
@@ -106,8 +106,9 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
     mine = [] if work.finish else [task for i, task in enumerate(plan.tasks) if i % work.part.of == work.part.number]
     offsets = {name: len(split.shards) for name, split in plan.earlier.splits.items()} if plan.earlier else None
     with building(out, plan.hash, mine, work.who, offsets) as folder:
-        _write_all(folder, plan, mine, pool or InProcess(), quiet)
         try:
+            _check_unchanged(plan, out)
+            _write_all(folder, plan, mine, pool or InProcess(), quiet)
             with locked(folder.build / "lock-finish") as alone:
                 return _finish_if_all(folder, plan, alone, work)
         except FileNotFoundError:  # another part has finished it meanwhile, and taken .build away
@@ -130,9 +131,17 @@ def _is_done(plan: Plan, out: Path) -> bool:
     return done
 
 
+def _check_unchanged(plan: Plan, out: Path) -> None:
+    """Of a folder that is added to; while `.build` lies in it, nothing but this build changes it."""
+    if plan.earlier is not None and open_shards(out).index != plan.earlier:
+        raise UserError(f"{out} has changed while the archive was listed; run the same again")
+
+
 def _write_all(folder: BuildFolder, plan: Plan, tasks: list[ShardTask], pool: Pool, quiet: bool) -> None:
     """Does those of the tasks that are not done."""
-    open_tasks = [] if _all_there(folder, plan) else [task for task in tasks if folder.done(task) is None]
+    open_tasks = [task for task in tasks if folder.done(task) is None]
+    if open_tasks and not folder.without_record(plan.tasks) and None not in folder.records(open_tasks):
+        open_tasks = []  # nothing but the last steps is left, in which shards move to their places
     total, left = (sum(len(task.sequences) for task in some) for some in (tasks, open_tasks))
     try:
         with progress("sequences", total, quiet=quiet) as advance:
@@ -154,12 +163,7 @@ def _worker_died(when: str, error: WorkerDiedError[Any]) -> DataError:
     )
 
 
-def _all_there(folder: BuildFolder, plan: Plan) -> bool:
-    """Whether nothing but the last steps is left, in which shards move to their places."""
-    return all(record is not None for record in folder.records(plan.tasks))
-
-
-def _refuse_unreadable(records: list[TaskRecord | None]) -> None:
+def _refuse_unreadable(records: Iterable[TaskRecord | None]) -> None:
     """For shards that an earlier build without --strict had finished."""
     for record in records:
         for key, _, detail in record.left_out.of_reason(UNREADABLE) if record else ():
@@ -167,14 +171,15 @@ def _refuse_unreadable(records: list[TaskRecord | None]) -> None:
 
 
 def _finish_if_all(folder: BuildFolder, plan: Plan, alone: bool, work: Work) -> Built | None:
-    records = folder.records(plan.tasks)
-    missing = [task.stem for task, record in zip(plan.tasks, records, strict=True) if record is None]
+    missing = folder.without_record(plan.tasks)
+    records = list(folder.records(plan.tasks)) if alone and not missing else []
+    missing += [task.stem for task, record in zip(plan.tasks, records, strict=False) if record is None]
     if missing and _is_done(plan, folder.out):  # by another part, between two looks
         return None
     if missing and work.finish:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise UserError(
-            f"{folder.out} is not finished: {len(missing)} of {len(records)} tasks are not done ({shown}); "
+            f"{folder.out} is not finished: {len(missing)} of {len(plan.tasks)} tasks are not done ({shown}); "
             "run the parts that were not, then --finish again"
         )
     if missing or not alone:

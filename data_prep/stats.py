@@ -82,7 +82,8 @@ def count_all(shards: Shards, pool: Pool, quiet: bool = True) -> dict[str, CodeT
 def write(shards: Shards, tallies: Mapping[str, CodeTally]) -> list[str]:
     """Puts counts and what follows from them into the index; what has changed. Its bytes stay where nothing has.
 
-    Raises UserError while a build adds to the folder, DataError where the disk does not take it.
+    Raises UserError while a build adds to the folder or where one has since it was opened, DataError where the disk does
+    not take it.
     """
     splits, changed = dict[str, Split](), list[str]()
     for name, before in shards.index.splits.items():
@@ -102,6 +103,10 @@ def write(shards: Shards, tallies: Mapping[str, CodeTally]) -> list[str]:
 def _write_index(shards: Shards, index: ShardsIndex) -> None:
     if (shards.folder / BUILD_NAME).exists():
         raise UserError(f"{shards.folder} is being added to; end that build, then run the same again")
+    if open_shards(shards.folder, whole=False).hash != shards.hash:
+        raise UserError(
+            f"{shards.folder} has changed since it was read, so that nothing is written; run the same again"
+        )
     try:
         write_atomically(shards.folder / INDEX_NAME, index.content)
     except OSError as error:

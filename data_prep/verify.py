@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from data_prep.building.sequences import iso
 from data_prep.building.splits import Membership, leaks, too_near
 from data_prep.console import Advance, positive, progress
 from data_prep.errors import DataError
@@ -20,6 +19,7 @@ from data_prep.shards.parts import ShardPart, each_part, parts_of
 from data_prep.shards.statistics import statistics_of
 from data_prep.shards.stored import meta_at
 from data_prep.shards.tally import CodeTally
+from data_prep.times import iso
 from data_prep.workers import InProcess, Pool, Workers, cores
 
 EXAMPLE = "python -m data_prep verify shards/sevir"

@@ -19,7 +19,7 @@ from rich.console import Console
 from data_prep.building.account import show_left_out
 from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
 from data_prep.building.left_out import LeftOuts
-from data_prep.building.sequences import FrameRef, follows, iso, utc
+from data_prep.building.sequences import FrameRef, follows
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
 from data_prep.errors import RadarFileError, UserError
@@ -27,6 +27,7 @@ from data_prep.files import check_writable, writing
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
 from data_prep.readers import READERS, Recording, reader_named
+from data_prep.times import iso, utc
 from data_prep.workers import Pool, WorkerDiedError, Workers
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.geotiff import write_geotiff

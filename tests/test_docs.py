@@ -14,7 +14,7 @@ from data_prep import build
 from data_prep.console import main
 from data_prep.readers import READERS
 from data_prep.shards.index import open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from tests.launching import ROOT
 
 

@@ -17,7 +17,7 @@ from data_prep.frames import Grid
 from data_prep.projection import corner_of
 from data_prep.readers import READERS
 from data_prep.shards.index import open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from ds_nowcast import forecast
 from tests import part_of_mrms
 from tests.ds_nowcast.conftest import config

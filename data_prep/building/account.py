@@ -10,9 +10,10 @@ from rich.text import Text
 
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.plan import Plan
-from data_prep.building.sequences import Gap, iso
+from data_prep.building.sequences import Gap
 from data_prep.frames import pixel_in_words
 from data_prep.shards.index import Split
+from data_prep.times import iso
 
 _GAPS = 5
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 from data_prep.building.layout import Cutting, Layout
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.errors import UserError
 from data_prep.shards.index import ShardsIndex
+from data_prep.times import iso
 
 
 class Earlier:
@@ -20,7 +22,9 @@ class Earlier:
         self._index = index
         self._notes = index.builds if index else []
         self._events = {event for note in self._notes for event in note.events}
-        self._spans = sorted(span for note in self._notes for span in note.spans)
+        spans = sorted(span for note in self._notes for span in note.spans)
+        self._firsts = [first for first, _ in spans]
+        self._until = list(accumulate((last for _, last in spans), max))
 
     @property
     def plans(self) -> list[str]:
@@ -40,8 +44,8 @@ class Earlier:
         if sequence.event is not None:
             return sequence.event not in self._events
         start = iso(sequence.times[0])
-        place = bisect_right(self._spans, (start, "~"))
-        return not any(first <= start <= last for first, last in self._spans[max(place - 1, 0) : place])
+        place = bisect_right(self._firsts, start)
+        return not place or self._until[place - 1] < start
 
     def layout(self, cutting: Cutting, encoding: str) -> Layout | None:
         """The layout of what is there; None where nothing is."""

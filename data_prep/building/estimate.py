@@ -8,12 +8,12 @@ from functools import partial
 from typing import NamedTuple
 
 from data_prep.building.layout import AnotherGridError, Layout, read_recording
-from data_prep.building.selection import Selection, acceptance
+from data_prep.building.selection import Selection, acceptance, unfit
 from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
 from data_prep.readers import Reader, Recording
 from data_prep.shards.samples import Packing
-from data_prep.shards.tally import Counter
+from data_prep.shards.tally import tally_of
 from data_prep.workers import Pool
 
 _FRAMES = 8
@@ -69,11 +69,8 @@ def _look(
     kept, size = 0.0, 0.0
     for row, column in layout.cuts:
         part = codes[row : row + rows, column : column + columns]
-        counter = Counter(encoding)
-        counter.add(part)
-        tally = counter.tally
-        seen = tally.pixels - tally.missing
-        if not seen or tally.missing / tally.pixels > selection.max_missing or tally.wet / seen < selection.min_wet:
+        tally = tally_of(part, encoding)
+        if unfit(tally, selection):
             continue
         probability = acceptance(tally, layout.encoding, selection)
         kept += probability

@@ -5,9 +5,9 @@ from __future__ import annotations
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.plan import Plan
 from data_prep.building.splits import SPLITS
+from data_prep.building.task import TaskRecord
 from data_prep.encoding import ENCODINGS, Encoding
 from data_prep.shards.index import FORMAT_VERSION, Shard, ShardsIndex, Split
-from data_prep.shards.shard import TaskRecord
 from data_prep.shards.statistics import statistics_of
 from data_prep.shards.tally import CodeTally
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from data_prep.building.task import ShardTask, TaskRecord
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically, write_new
 from data_prep.shards.index import INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
-from data_prep.shards.shard import ShardTask, TaskRecord
 
 BUILD_NAME = ".build"
 _PLAN_NAME = "plan.json"
@@ -67,9 +67,14 @@ class BuildFolder:
         """Notes that the task is done."""
         write_atomically(self._record_path(task), record.model_dump_json().encode())
 
-    def records(self, tasks: Iterable[ShardTask]) -> list[TaskRecord | None]:
-        """The record of each task, also where its shards have begun to move to their places."""
-        return [self._record(task) for task in tasks]
+    def records(self, tasks: Iterable[ShardTask]) -> Iterator[TaskRecord | None]:
+        """The record of each task, read one by one, also where its shards have begun to move to their places."""
+        return map(self._record, tasks)
+
+    def without_record(self, tasks: Iterable[ShardTask]) -> list[str]:
+        """The stems of those that have none. Reads no record; raises FileNotFoundError where the build has ended."""
+        names = set(os.listdir(self.build))
+        return [task.stem for task in tasks if self._record_path(task).name not in names]
 
     def place(self, tasks: list[ShardTask], records: list[TaskRecord]) -> dict[str, list[Shard]]:
         """Moves all shards to their places and gives those of each split, in order.
@@ -141,9 +146,9 @@ def building(
 ) -> Iterator[BuildFolder]:
     """The folder, made or taken up again, locked against who builds the same; after a failure no half file is left in it.
 
-    tasks: those that this process does. who: it is among several; empty where it is alone. offsets: None for a new folder,
-    or how many shards an existing one has per split. Raises UserError where it holds something else, another plan's shards,
-    or is being built at this moment.
+    tasks: those that this process does. who: it is among several, which share the folder; empty where it is alone and
+    shuts them out. offsets: None for a new folder, or how many shards an existing one has per split. Raises UserError
+    where it holds something else, another plan's shards, or is being built at this moment.
     """
     folder = BuildFolder(out, offsets)
     made_folder = not out.exists()
@@ -152,7 +157,7 @@ def building(
     if offsets is None and not made_folder and not folder.build.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and not a build to continue; give --out a folder that is new or empty")
     folder.build.mkdir(parents=True, exist_ok=True)
-    with locked(folder.build / (f"lock-{who}" if who else "lock")) as mine:
+    with _locked_for(who, folder.build) as mine:
         if not mine:
             raise UserError(f"{out} is being built by another process; wait for it, or give another --out")
         _note_plan(folder, plan_hash, made_folder)
@@ -168,11 +173,22 @@ def building(
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Whether this process has the lock; a file system without locks lets everyone have it."""
-    with open(path, "w") as lock:
+def _locked_for(who: str, build: Path) -> Iterator[bool]:
+    """Several share the folder, each for itself; one that is alone has all of it."""
+    with locked(build / "lock", shared=bool(who)) as folder:
+        if not who or not folder:
+            yield folder
+            return
+        with locked(build / f"lock-{who}") as mine:
+            yield mine
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False) -> Iterator[bool]:
+    """Whether this process has the lock, among others where it is shared; without locks on its file system everyone has it."""
+    with open(path, "a+") as lock:  # NFS gives a shared lock to who may read, another to who may write
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return

@@ -1,4 +1,4 @@
-"""By which a build is known again: hashes of what was asked for and of the archive's listing."""
+"""By which a build is known again: hashes of what was asked for, of the archive's listing, and of what frames decided."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from data_prep.building.earlier import spans_of
+from data_prep.building.layout import Layout
 from data_prep.building.options import Options
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.readers import Reader, Recording, Scan
 from data_prep.shards.index import FORMAT_VERSION, BuildNote
+from data_prep.times import iso
 
 
 def settings_hash(options: Options, encoding: str, frames: int, scan: Scan, reader: Reader) -> str:
@@ -30,15 +32,26 @@ def settings_hash(options: Options, encoding: str, frames: int, scan: Scan, read
 
 
 def build_note(
-    settings: str, recordings: list[Recording], fresh: list[Sequence], earlier_plans: list[str], stride: timedelta
+    settings: str,
+    recordings: list[Recording],
+    fresh: list[Sequence],
+    earlier_plans: list[str],
+    stride: timedelta,
+    layout: Layout,
+    dealt: list[tuple[str, int]],
 ) -> BuildNote:
-    """What the index keeps of a build. fresh: the sequences that no earlier build considered, `stride` apart in a run."""
+    """What the index keeps of a build.
+
+    fresh: the sequences that no earlier build considered, `stride` apart in a run. dealt: split and number of sequences
+    of each task.
+    """
     events = sorted({sequence.event for sequence in fresh if sequence.event})
-    plan = _hash([settings, *earlier_plans], recordings)
+    derived = [layout.archive_shape, layout.archive_pixel, layout.pixel_unit, dealt]
+    plan = _hash([settings, earlier_plans, derived], recordings)
     return BuildNote(plan=plan, settings=settings, spans=spans_of(fresh, stride), events=events)
 
 
-def _hash(first: list[str], recordings: list[Recording]) -> str:
+def _hash(first: list[object], recordings: list[Recording]) -> str:
     """Equal where the bytes will be; a moved archive keeps it, so names are taken relative to what they share."""
     digest = hashlib.sha256(json.dumps(first).encode())
     sizes: dict[Path, int] = {}

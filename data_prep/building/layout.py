@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.building.regrid import Mean, coarser
-from data_prep.building.sequences import Sequence, iso, utc
+from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.frames import Grid, GridUnit, RadarFrame, pixel_in_words
 from data_prep.readers import Reader, Recording
+from data_prep.times import iso, utc
 from data_prep.workers import InProcess, Pool, reading
 
 _SAME_TIME_S = 1.0
@@ -90,10 +91,7 @@ class Layout:
     def check(self, frame: RadarFrame) -> None:
         """Raises AnotherGridError where a frame of the archive is not like the others."""
         grid = frame.grid
-        alike = grid.unit == self.pixel_unit and all(
-            isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel, self.archive_pixel, strict=True)
-        )
-        if grid.shape != self.archive_shape or not alike:
+        if grid.shape != self.archive_shape or not same_pixels(grid, self.archive_pixel, self.pixel_unit):
             archive = _in_words(self.archive_shape, self.archive_pixel, self.pixel_unit)
             raise AnotherGridError(f"{_in_words(grid.shape, grid.pixel, grid.unit)}, not {archive}")
 
@@ -107,6 +105,11 @@ class Layout:
         for last in others:
             mean.add(last)
         return RadarFrame(mean.field(), first.unit, last.time, mean.grid)
+
+
+def same_pixels(grid: Grid, pixel: tuple[float, float], unit: GridUnit) -> bool:
+    """Whether a grid has pixels of that height and width, but for the rounding in an archive's headers."""
+    return grid.unit == unit and all(isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel, pixel, strict=True))
 
 
 def _in_words(shape: tuple[int, int], pixel: tuple[float, float], unit: GridUnit) -> str:

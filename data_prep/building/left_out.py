@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from data_prep.errors import printable
 from data_prep.readers import LeftOut
@@ -20,6 +21,7 @@ class LeftOuts(BaseModel):
 
     counts: dict[str, int] = Field(default_factory=dict)
     examples: list[tuple[str, str, str]] = Field(default_factory=list)
+    _held: Counter[str] = PrivateAttr(default_factory=Counter)  # examples of each reason
 
     @classmethod
     def of(cls, items: Iterable[LeftOut]) -> LeftOuts:
@@ -29,9 +31,13 @@ class LeftOuts(BaseModel):
             found.add(item)
         return found
 
-    def add(self, item: LeftOut, count: int = 1) -> None:
-        """Takes in one, or one that stands for several."""
-        self.counts[item.reason] = self.counts.get(item.reason, 0) + count
+    def model_post_init(self, context: object, /) -> None:
+        """Counts the examples that it was given."""
+        self._held = Counter(reason for _, reason, _ in self.examples)
+
+    def add(self, item: LeftOut) -> None:
+        """Takes in one."""
+        self.counts[item.reason] = self.counts.get(item.reason, 0) + 1
         self._remember(item)
 
     def merge(self, other: LeftOuts) -> None:
@@ -51,5 +57,6 @@ class LeftOuts(BaseModel):
 
     def _remember(self, item: LeftOut) -> None:
         most = _UNREADABLE_EXAMPLES if item.reason == "unreadable" else _EXAMPLES
-        if len(self.of_reason(item.reason)) < most:
+        if self._held[item.reason] < most:
+            self._held[item.reason] += 1
             self.examples.append((printable(item.what, _MOST_TEXT), item.reason, printable(item.detail, _MOST_TEXT)))

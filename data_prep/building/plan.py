@@ -19,13 +19,13 @@ from data_prep.building.left_out import LeftOuts
 from data_prep.building.options import Options
 from data_prep.building.sequences import Gap, Sequence, find_sequences
 from data_prep.building.splits import SplitRule, assign, check_split_name, parse_split_blocks, parse_split_dates
+from data_prep.building.task import UNREADABLE, ShardTask
 from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.hashing import permutation
-from data_prep.readers import READERS, LeftOut, Reader, Recording, Scan, reader_named
+from data_prep.readers import LeftOut, Reader, Recording, Scan, reader_named
 from data_prep.shards.index import BuildNote, ShardsIndex
 from data_prep.shards.samples import Packing, frames_per_chunk
-from data_prep.shards.shard import UNREADABLE, ShardTask
 from data_prep.workers import InProcess, Pool
 
 
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """Of the options and the archive's listing."""
+        """Of the options, the archive's listing, and what frames decided: the layout, and which sequence is in which task."""
         return self.note.plan
 
     @property
@@ -107,14 +107,15 @@ def make_plan(
         guess = estimate(reader, recordings, sequences, layout, packing, options.selection, pool)
     tasks = [
         ShardTask(
-            out / ".build", split, number, READERS[options.format], part, _needed(part, recordings), layout, packing,
+            out / ".build", split, number, reader, part, _needed(part, recordings), layout, packing,
             options.selection, options.samples_per_shard, strict,
         )
         for split, in_split in splits.items()
         for number, part in enumerate(_deal(in_split, split, options, _sequences_per_task(options, guess)))
     ]  # fmt: skip
     step = timedelta(seconds=(options.stride or found.frames) * scan.cadence_s * parts)
-    note = build_note(settings, recordings, fresh, before.plans, step)
+    dealt = [(task.split, len(task.sequences)) for task in tasks]
+    note = build_note(settings, recordings, fresh, before.plans, step, layout, dealt)
     return Plan(
         options, unit, scan.cadence_s * parts, found.frames, layout, packing, note, tasks, left_out, found.gaps,
         guess, earlier,

@@ -43,16 +43,23 @@ class Verdict(NamedTuple):
 
 def judge(key: str, tally: CodeTally, encoding: str, selection: Selection) -> Verdict:
     """Whether a sample is kept; the same for the same key and seed wherever it is asked."""
+    if verdict := unfit(tally, selection):
+        return verdict
+    probability = acceptance(tally, encoding, selection)
+    if draw(key, selection.seed) >= probability:
+        return Verdict(probability, "not drawn by importance", f"its probability is {probability:g}")
+    return Verdict(probability)
+
+
+def unfit(tally: CodeTally, selection: Selection) -> Verdict | None:
+    """Why a sample is not kept, whatever is drawn; None where it may be."""
     if tally.missing == tally.pixels:
         return Verdict(0.0, "all missing", "no pixel has data")
     if tally.missing / tally.pixels > selection.max_missing:
         return Verdict(0.0, f"more missing than {selection.max_missing:g}", f"{tally.missing_share:g} of its pixels")
     if tally.wet / (tally.pixels - tally.missing) < selection.min_wet:
         return Verdict(0.0, f"drier than {selection.min_wet:g}", f"{tally.wet_share:g} of its pixels are wet")
-    probability = acceptance(tally, encoding, selection)
-    if draw(key, selection.seed) >= probability:
-        return Verdict(probability, "not drawn by importance", f"its probability is {probability:g}")
-    return Verdict(probability)
+    return None
 
 
 def acceptance(tally: CodeTally, encoding: str, selection: Selection) -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from data_prep.errors import UserError
 from data_prep.readers import LeftOut, Recording
+from data_prep.times import iso, utc
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_KEY = 80  # a USTAR name holds 100 characters, the members' endings included
@@ -61,16 +62,6 @@ class Found(NamedTuple):
     frames: int  # frames of each
     left_out: list[LeftOut]
     gaps: list[Gap]
-
-
-def utc(time: datetime) -> datetime:
-    """The same moment with the zone UTC; a time without a zone is taken as UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def iso(time: datetime) -> str:
-    """2019-06-01T12:05:00Z."""
-    return utc(time).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def follows(earlier: datetime, later: datetime, cadence_s: int) -> bool:

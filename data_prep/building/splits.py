@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from data_prep.building.sequences import Sequence, iso, utc
+from data_prep.building.sequences import Sequence
 from data_prep.errors import UserError
 from data_prep.readers import LeftOut
+from data_prep.times import iso, utc
 
 SPLITS = ("train", "val", "test")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from data_prep.building.left_out import LeftOuts
-from data_prep.building.sequences import Gap, find_runs, utc
+from data_prep.building.sequences import Gap, find_runs
 from data_prep.console import progress
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
@@ -20,6 +20,7 @@ from data_prep.inspection.samples import FRAMES_OF_EVENT, Look, evenly_chosen, l
 from data_prep.readers import READERS, LeftOut, Product, Reader, Recording, Scan, reader_named
 from data_prep.shards.statistics import Statistics, statistics_of
 from data_prep.shards.tally import CodeTally
+from data_prep.times import utc
 from data_prep.workers import Pool
 
 PICTURES = 15  # frames of which small pictures are kept

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.building.sequences import iso
 from data_prep.frames import Grid
 from data_prep.inspection.archive import ArchiveView, ProductView
 from data_prep.inspection.folder import FolderView, SplitView
 from data_prep.inspection.places import Places
 from data_prep.shards.index import Split
+from data_prep.times import iso
 
 
 def archive_json(view: ArchiveView) -> dict[str, Any]:

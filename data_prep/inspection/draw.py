@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.building.sequences import utc
 from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import UserError
 from data_prep.files import writing
@@ -24,6 +23,7 @@ from data_prep.pictures import Strip, domain_map, film_strip
 from data_prep.pictures.page import evenly
 from data_prep.shards.index import Shards, read_idx
 from data_prep.shards.stored import frames_at
+from data_prep.times import utc
 
 ROWS, COLUMNS = 3, 5
 

@@ -10,13 +10,13 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from data_prep.building.sequences import utc
 from data_prep.errors import DataError
 from data_prep.frames import Grid
 from data_prep.inspection.places import Places, places_of
 from data_prep.inspection.samples import evenly_chosen
 from data_prep.shards.index import Shard, Shards, read_idx
 from data_prep.shards.stored import meta_at
+from data_prep.times import utc
 
 SAMPLES = 400  # looked at, of all splits together
 _AT_ONCE = 16  # shards that are asked for, for those that lie far away

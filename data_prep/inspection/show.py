@@ -11,7 +11,6 @@ from rich.text import Text
 
 from data_prep.building.account import show_gaps, show_left_out, show_splits
 from data_prep.building.left_out import LeftOuts
-from data_prep.building.sequences import iso
 from data_prep.encoding import Encoding, encoding_named
 from data_prep.frames import pixel_in_words
 from data_prep.inspection.archive import ArchiveView, ProductView
@@ -19,6 +18,7 @@ from data_prep.inspection.folder import FolderView, SplitView
 from data_prep.inspection.places import Places
 from data_prep.shards.statistics import Statistics
 from data_prep.stats import statistics_table
+from data_prep.times import iso
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BAR_WIDTH = 32

@@ -6,13 +6,14 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.frames import Grid
+from data_prep.times import utc
 
 LEFT_IN, RIGHT_IN, BOTTOM_IN, GAP_IN, HEAD_IN = 0.95, 1.2, 0.52, 0.1, 0.24  # inches
 CHARACTER_IN, LINE_IN = 0.09, 0.2  # of the title
@@ -154,31 +155,26 @@ def evenly(length: int, count: int) -> list[int]:
     return [round(i * (length - 1) / (count - 1)) for i in range(count)] if count > 1 else [length - 1]
 
 
-def in_utc(time: datetime) -> datetime:
-    """The time in UTC; one without a zone is taken as UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
 def is_forecast(time: datetime, lead_from: datetime | None) -> bool:
     """Whether a frame lies after the last observation."""
-    return lead_from is not None and in_utc(time) > in_utc(lead_from)
+    return lead_from is not None and utc(time) > utc(lead_from)
 
 
 def lead_label(time: datetime, lead_from: datetime) -> str:
     """The lead time: '+30 min'."""
-    return f"+{(in_utc(time) - in_utc(lead_from)).total_seconds() / 60:.0f} min"
+    return f"+{(utc(time) - utc(lead_from)).total_seconds() / 60:.0f} min"
 
 
 def time_label(time: datetime) -> str:
     """The time of day: '07:30 UTC'."""
-    return f"{in_utc(time):%H:%M} UTC"
+    return f"{utc(time):%H:%M} UTC"
 
 
 def period_label(times: Sequence[datetime], lead_from: datetime | None) -> str:
     """The date and what it covers: a span of observations, or the time from which a forecast starts."""
     if lead_from is not None:
-        return f"{in_utc(lead_from):%Y-%m-%d}, forecast from {time_label(lead_from)}"
-    first, last = min(map(in_utc, times)), max(map(in_utc, times))
+        return f"{utc(lead_from):%Y-%m-%d}, forecast from {time_label(lead_from)}"
+    first, last = min(map(utc, times)), max(map(utc, times))
     if first == last:
         return f"{first:%Y-%m-%d %H:%M} UTC"
     until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from math import isclose
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.building.layout import same_pixels
 from data_prep.building.sequences import follows
 from data_prep.building.splits import Membership
 from data_prep.errors import DataError, RadarFileError
@@ -120,8 +120,7 @@ def _sample_faults(key: str, meta: dict[str, Any], counted: CountedCodes, shards
         yield f"its acceptance probability is {probability}"
     if grid.shape != index.shape:
         yield f"its grid is {grid.shape[0]} x {grid.shape[1]}"
-    alike = all(isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel, index.pixel, strict=True))
-    if grid.unit != index.pixel_unit or not alike:
+    if not same_pixels(grid, index.pixel, index.pixel_unit):
         yield f"its pixels are {grid.pixel[0]:g} x {grid.pixel[1]:g} {grid.unit}"
     if len(times) != index.frames or not all(follows(a, b, index.cadence_s) for a, b in pairwise(times)):
         yield f"its times are not {index.frames} at {index.cadence_s} s"

@@ -85,7 +85,7 @@ class Split(_Model):
 class BuildNote(_Model):
     """One build of a folder: what a later one must know to add to it."""
 
-    plan: str = Field(description="hash of the options and of the archive's listing")
+    plan: str = Field(description="hash of the options, the archive's listing, the layout and the tasks")
     settings: str = Field(description="hash of the options alone")
     spans: list[tuple[str, str]] = Field(
         description="from the first to the last start of the sequences of each run (UTC)"
@@ -105,7 +105,7 @@ class ShardsIndex(_Model):
     shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(description="rows, columns")
     pixel: tuple[float, float] = Field(description="height and width of a pixel, in pixel_unit")
     pixel_unit: GridUnit
-    codec: str = Field(description="how frames are compressed: lz4 or zstd")
+    codec: str = Field(description="how frames are compressed: lz4, zstd or raw")
     frames_per_chunk: Annotated[int, Field(gt=0)]
     splits: dict[str, Split]
     archive_shape: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = Field(
@@ -140,9 +140,8 @@ class Shards:
     source: Source  # where its files are read from
     index: ShardsIndex
     hash: str  # sha256 of index.json: part of a run's identity
-    hashed: dict[str, bool] = dataclasses.field(
-        default_factory=dict
-    )  # shards whose sha256 was compared: whether it fits
+    # shards whose sha256 was compared: whether it fits
+    hashed: dict[str, bool] = dataclasses.field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

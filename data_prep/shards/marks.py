@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.building.splits import Membership
+from data_prep.times import utc
 
 Pair = tuple[int, int]  # numbers of two samples
 _MERGED_AT = 1 << 18
@@ -70,8 +71,7 @@ def event_hashes(events: Iterable[str]) -> NDArray[np.uint64]:
 
 def seconds(time: str) -> int:
     """Since 1970 of a time as JSONs have it. Raises ValueError, TypeError."""
-    moment = datetime.fromisoformat(time)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return round(utc(datetime.fromisoformat(time)).timestamp())
 
 
 def _mark(number: int, sample: Membership) -> tuple[int, int, int, int, bool]:

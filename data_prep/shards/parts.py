@@ -32,8 +32,7 @@ class ShardPart:
 def parts_of(shards: Shards) -> list[ShardPart]:
     """The shards of all splits, in the index's order. Raises UserError where they lie elsewhere than on a disk."""
     location, first = str(shards.folder), 0
-    plain = {name: getattr(shards.index, name) for name in ShardsIndex.model_fields}
-    about = ShardsIndex.model_construct(**{**plain, "splits": {}, "builds": []})
+    about = shards.index.model_copy(update={"splits": {}, "builds": []})
     parts = []
     for name, split in shards.index.splits.items():
         for shard in split.shards:

@@ -1,4 +1,14 @@
-"""Samples as they lie in a shard: their JSON by itself, and their frames a few at a time."""
+"""Samples as they lie in a shard: whole, their JSON by itself, or their frames a few at a time.
+
+Any tar tool reads a shard, and so does plain webdataset:
+
+    for sample in webdataset.WebDataset("shards/sevir/train/train-000000.tar", shardshuffle=False):
+        meta = json.loads(sample["json"])
+        raw = lz4.frame.open(io.BytesIO(sample["frames.lz4"])).read()
+        codes_THW = numpy.frombuffer(raw, meta["frames"]["dtype"]).reshape(meta["frames"]["shape"])
+
+(or `raw = zstandard.ZstdDecompressor().stream_reader(sample["frames.zst"], read_across_frames=True).read()`).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +21,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import DataError
-from data_prep.shards.index import Shard, ShardMembers, Shards
+from data_prep.shards.index import Shard, ShardMembers, Shards, read_idx
 from data_prep.shards.samples import META_MEMBER
+
+
+def read_sample(shards: Shards, split: str, number: int) -> tuple[dict[str, Any], NDArray[Any]]:
+    """The JSON and the codes (T, H, W) of the split's sample `number`, counted through its shards from 0.
+
+    Raises DataError where it is damaged, IndexError where there is no such sample.
+    """
+    for shard in shards.split(split).shards:
+        if number < shard.samples:
+            return sample_at(shards, shard, read_idx(shards.source, shard), number)
+        number -= shard.samples
+    raise IndexError(f"{split} has no such sample")
+
+
+def sample_at(shards: Shards, shard: Shard, members: ShardMembers, number: int) -> tuple[dict[str, Any], NDArray[Any]]:
+    """The JSON and the codes (T, H, W) of sample `number` of a shard. Raises DataError where it is damaged."""
+    meta, codes_THW = meta_at(shards, shard, members, number), np.empty(shards.shape_THW, shards.packing.dtype)
+    with _named(shard, members, number):
+        shards.packing.unpack(_member(shards, shard, members, number, shards.packing.member), 0, codes_THW)
+    return meta, codes_THW
 
 
 def meta_at(shards: Shards, shard: Shard, members: ShardMembers, number: int) -> dict[str, Any]:

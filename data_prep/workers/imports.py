@@ -12,4 +12,4 @@ sys.modules["torch"] = None  # type: ignore[assignment]
 
 import webdataset  # noqa: F401, E402
 
-import data_prep.shards.shard  # noqa: F401, E402
+import data_prep.building.task  # noqa: F401, E402

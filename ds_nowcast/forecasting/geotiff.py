@@ -6,7 +6,7 @@ Axes of arrays: L lead times, H rows (north first), W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data_prep.files import write_atomically
 from data_prep.frames import Grid
 from data_prep.projection import proj_of_wkt
 from data_prep.readers.raster import require_rasterio
+from data_prep.times import iso
 
 TITLES: dict[Unit, str] = {"mm/h": "rain rate", "dBZ": "radar reflectivity", "kg/m2": "vertically integrated liquid"}
 _STORED = {
@@ -52,7 +53,6 @@ def write_geotiff(
     """
     assert values_LHW.shape == (len(lead_s), *grid.shape)
     rasterio = require_rasterio()
-    in_utc = reference_time.replace(tzinfo=UTC) if reference_time.tzinfo is None else reference_time.astimezone(UTC)
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile() as memory:
         with memory.open(**_profile(rasterio, grid, len(lead_s))) as dataset:
             dataset.update_tags(
@@ -61,11 +61,11 @@ def write_geotiff(
                 source=source,
                 history=history,
                 units=unit,
-                forecast_reference_time=_stamp(in_utc),
+                forecast_reference_time=iso(reference_time),
             )
             for band, (values_HW, lead) in enumerate(zip(values_LHW, lead_s, strict=True), 1):
                 dataset.write(values_HW.astype(np.float32, copy=False), band)
-                _describe(dataset, band, unit, in_utc + timedelta(seconds=lead), lead)
+                _describe(dataset, band, unit, reference_time + timedelta(seconds=lead), lead)
         _check_place(rasterio, memory, grid)
         content = memory.read()
     write_atomically(path, content)
@@ -90,13 +90,9 @@ def _profile(rasterio: Any, grid: Grid, bands: int) -> dict[str, Any]:
 
 
 def _describe(dataset: Any, band: int, unit: Unit, valid: datetime, lead_s: int) -> None:
-    dataset.set_band_description(band, f"{TITLES[unit]} {_stamp(valid)} (+{lead_s / 60:g} min)")
+    dataset.set_band_description(band, f"{TITLES[unit]} {iso(valid)} (+{lead_s / 60:g} min)")
     dataset.set_band_unit(band, unit)
-    dataset.update_tags(band, valid_time=_stamp(valid), lead_s=str(lead_s), units=unit)
-
-
-def _stamp(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    dataset.update_tags(band, valid_time=iso(valid), lead_s=str(lead_s), units=unit)
 
 
 def _check_place(rasterio: Any, memory: Any, grid: Grid) -> None:

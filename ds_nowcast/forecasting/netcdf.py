@@ -7,7 +7,7 @@ the dimensions lat and lon. Axes of arrays: L lead times, H rows (north first), 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from data_prep.frames import Grid
 from data_prep.projection import lonlat, to_cf
+from data_prep.times import utc
 
 if TYPE_CHECKING:
     from netCDF4 import Dataset
@@ -114,7 +115,7 @@ def _in_memory(path: Path) -> Dataset:
 
 
 def _write_times(dataset: Dataset, reference_time: datetime, lead_s: Sequence[int]) -> None:
-    in_utc = reference_time.replace(tzinfo=UTC) if reference_time.tzinfo is None else reference_time
+    in_utc = utc(reference_time)
     dataset.createDimension("time", len(lead_s))
     leads = np.asarray(lead_s, np.float64)
     time = {"standard_name": "time", "long_name": "valid time", "units": EPOCH, "calendar": "standard", "axis": "T"}

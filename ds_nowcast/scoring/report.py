@@ -12,7 +12,7 @@ import torch
 from data_prep.frames import Grid
 from data_prep.pictures import Panel, Strip, film_strip, line_charts
 from data_prep.shards.index import Shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from ds_nowcast.exported import ModelCard
 from ds_nowcast.models import NowcastModel
 from ds_nowcast.scoring.evaluation import Scored

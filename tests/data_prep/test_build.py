@@ -23,7 +23,7 @@ from data_prep.encoding import ENCODINGS
 from data_prep.errors import RadarFileError, UserError
 from data_prep.readers import reader_named
 from data_prep.shards.index import FORMAT_VERSION, open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from data_prep.verify import faults
 from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
 from tests.data_prep.fake_reader import READER, FakeArchive, at

@@ -13,6 +13,7 @@ from data_prep.__main__ import COMMANDS
 from data_prep.console import main
 from data_prep.shards.index import Shards, open_shards
 from data_prep.shards.statistics import statistics_of
+from data_prep.shards.tally import CodeTally
 from data_prep.stats import count_all
 from data_prep.verify import faults
 from data_prep.workers import InProcess, Workers
@@ -75,6 +76,7 @@ def test_the_table_has_a_line_for_each_split_and_unit(shards: Shards, stats: Cal
         if row[0] in ("mm/h", "dBZ") and row[1] == "mean"
     }
     train = shards.split("train").statistics
+    assert set(by_unit) == {"mm/h", "dBZ"}
     for unit, lines in by_unit.items():
         assert [line[0] for line in lines] == ["train", "val", "test"]
         assert lines[0][1] == f"{train.values[unit].mean:.4g}" and lines[0][-1] == f"{train.values[unit].max:.4g}"
@@ -123,6 +125,21 @@ def test_a_folder_that_is_being_added_to_is_not_written(shards: Shards, stats: C
     (shards.folder / ".build").mkdir()
     code, _, err = stats()
     assert code == 2 and "is being added to" in err
+
+
+def test_what_a_build_has_added_meanwhile_stays(
+    shards: Shards, stats: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(shards, lambda split: split["statistics"].update(wet_share=0.9))
+
+    def count_while_it_changes(*asked: Any) -> dict[str, CodeTally]:
+        edit(shards, lambda split: split.update(last_time="2021-01-01T00:00:00Z"))
+        return count_all(*asked)
+
+    monkeypatch.setattr("data_prep.stats.count_all", count_while_it_changes)
+    code, _, err = stats()
+    assert code == 2 and "has changed since it was read, so that nothing is written; run the same again" in err
+    assert open_shards(shards.folder).split("train").last_time == "2021-01-01T00:00:00Z"
 
 
 def test_a_full_disk_leaves_the_index_as_it_was(

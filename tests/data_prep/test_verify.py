@@ -16,7 +16,7 @@ from data_prep import readers
 from data_prep.__main__ import COMMANDS
 from data_prep.console import main
 from data_prep.shards.index import Shards, make_idx, open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from data_prep.verify import faults
 from data_prep.workers import InProcess, Workers, inside
 from tests.data_prep.fake_builds import Command, build_shards

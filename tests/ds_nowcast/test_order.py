@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from data_prep.shards.index import open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from ds_nowcast import order
 from ds_nowcast.config import load_config
 from ds_nowcast.stream.pipeline import training_stream

@@ -30,6 +30,15 @@ def test_what_a_file_is_called_and_holds_is_noted_as_what_can_be_printed_and_wri
     assert LeftOuts.model_validate_json(found.model_dump_json()) == found
 
 
+def test_taking_in_one_more_does_not_look_through_all_that_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = LeftOuts.of(LeftOut(str(number), "unreadable") for number in range(1001))
+    monkeypatch.setattr(LeftOuts, "of_reason", None)
+    again = LeftOuts.model_validate_json(found.model_dump_json())
+    again.merge(found)
+    again.add(LeftOut("one more", "unreadable"))
+    assert again.counts == {"unreadable": 2003} and again.examples == found.examples and len(again.examples) == 1000
+
+
 def test_a_reason_names_its_first_few_and_prints_names_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=40)
     names = ["[red]a[/red].h5", *(f"{'long' * 20}{number}.h5" for number in range(4))]

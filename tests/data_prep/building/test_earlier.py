@@ -15,6 +15,7 @@ import pytest
 from data_prep.build import build
 from data_prep.building.earlier import Earlier, spans_of
 from data_prep.building.sequences import FrameRef, Sequence
+from data_prep.errors import UserError
 from data_prep.shards.index import BuildNote, open_shards, read_idx
 from data_prep.verify import faults
 from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
@@ -70,6 +71,14 @@ def test_what_begins_within_a_span_is_not_new_and_what_begins_elsewhere_is() -> 
     assert before.lacks(Sequence("F", event.frames, event.times, "F"))
 
 
+def test_what_begins_within_any_of_the_spans_that_overlap_is_not_new() -> None:
+    """Of a build at every fourth frame, and of one that came to a short run of it later."""
+    spans = [spans_of(starting(*starts), STEP) for starts in (range(0, 40, 4), [10, 14], [36, 40, 44])]
+    notes = [BuildNote(plan="p", settings="s", spans=some, events=[]) for some in spans]
+    before = Earlier(SimpleNamespace(builds=notes))  # type: ignore[arg-type]
+    assert [one.key for one in starting(0, 12, 14, 20, 38, 44, 45) if before.lacks(one)] == ["s45"]
+
+
 def test_new_days_become_new_shards_and_the_old_ones_stay(archive: FakeArchive, tmp_path: Path) -> None:
     archive.add_run(range(18))
     out = tmp_path / "out"
@@ -119,6 +128,21 @@ def test_other_settings_or_no_folder_are_refused(archive: FakeArchive, command: 
     assert command("--frames", "4")[0] == 0
     code, text = command("--frames", "4", "--append", "--min-wet", "0.5")
     assert code == 2 and "was built with other settings than these" in text
+
+
+def test_an_addition_to_what_has_changed_since_it_was_planned_is_refused(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_run(range(8))
+    out = tmp_path / "out"
+    build_shards(archive, out, **OPTIONS)
+    archive.add_run(range(8, 12))
+    plan = archive_plan(archive, out, earlier=open_shards(out).index, **OPTIONS)
+    index = open_shards(out).index
+    split = index.splits["train"].model_copy(update={"wet": index.splits["train"].wet + 1})
+    (out / "index.json").write_bytes(index.model_copy(update={"splits": {"train": split}}).content)
+    before = hashes(out)
+    with pytest.raises(UserError, match="has changed while the archive was listed; run the same again"):
+        build(plan, out)
+    assert hashes(out) == before
 
 
 def test_an_addition_killed_at_any_rename_is_finished_by_the_same_command(

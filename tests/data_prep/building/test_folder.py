@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 import webdataset  # noqa: F401  (imported once, so that forked builds need not)
 
 from data_prep.build import Work, build
+from data_prep.building.folder import BuildFolder, building
 from data_prep.building.part import Part
 from data_prep.building.plan import Plan
 from data_prep.errors import UserError
@@ -61,11 +63,34 @@ def test_a_folder_with_other_things_in_it_is_refused(archive: FakeArchive, tmp_p
 
 def test_two_builders_do_not_meet_in_one_folder(archive: FakeArchive, tmp_path: Path) -> None:
     archive.add_events(2)
-    (tmp_path / "out/.build").mkdir(parents=True)
-    with open(tmp_path / "out/.build/lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    with building(tmp_path / "out", plan.hash, plan.tasks):
+        for work in (Work(), Work(Part(0, 2)), Work(finish=True)):
+            with pytest.raises(UserError, match="is being built by another process"):
+                build(plan, tmp_path / "out", work=work)
+
+
+def test_a_whole_build_does_not_meet_parts_in_one_folder_and_parts_meet(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(2)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    with building(tmp_path / "out", plan.hash, plan.tasks[:1], "0-of-2"):
         with pytest.raises(UserError, match="is being built by another process"):
-            build_shards(archive, tmp_path / "out", split="train")
+            build(plan, tmp_path / "out")
+        build(plan, tmp_path / "out", work=Work(Part(1, 2)))
+
+
+def test_a_file_system_without_locks_lets_everyone_build(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    archive.add_events(2)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    for number in (0, 1):
+        build(plan, tmp_path / "out", work=Work(Part(number, 2)))
+    assert open_shards(tmp_path / "out").split("train").samples == 2
 
 
 def test_nothing_left_is_an_error_with_the_account_and_leaves_no_folder(
@@ -125,6 +150,32 @@ def test_parts_build_what_one_process_builds_in_any_order(
         assert command(*few, "--part", f"{number}/4")[0] == 0
     assert command(*few)[0] == 0 and command(*few, "--finish")[0] == 0
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+
+
+def test_a_part_reads_records_of_others_only_to_finish_the_folder(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(9)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    read, asked = BuildFolder._record, list[int]()
+    monkeypatch.setattr(BuildFolder, "_record", lambda self, task: asked.append(task.number) or read(self, task))  # type: ignore[func-returns-value]
+    for number in range(3):
+        asked.clear()
+        build(plan, tmp_path / "out", work=Work(Part(number, 3)))
+        mine = [number, number + 3, number + 6]
+        assert asked == mine if number < 2 else asked == [*mine, *range(9)]
+
+
+def test_a_record_that_cannot_be_read_is_as_none(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(3)
+    out = tmp_path / "out"
+    plan = archive_plan(archive, out, split="train", samples_per_shard=1)
+    build(plan, out, work=Work(Part(0, 2)))
+    (out / ".build/train-000000.json").write_bytes(b"torn")
+    built = build(plan, out, work=Work(Part(1, 2)))
+    assert built and built.index is None and built.to_do == 1
+    build(plan, out, work=Work(Part(0, 2)))
+    assert hashes(out) == hashes(build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=1).folder)
 
 
 def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_others_go_on(

@@ -124,6 +124,22 @@ def test_the_hash_changes_with_the_archive(archive: FakeArchive, tmp_path: Path)
     assert archive_plan(archive, tmp_path, split="train").hash != before
 
 
+@pytest.mark.parametrize("found", ["rain", "grid"])
+def test_the_hash_changes_with_what_frames_are_found_to_be_like(
+    archive: FakeArchive, tmp_path: Path, command: Command, found: str
+) -> None:
+    """The listing does not show it, and parts that derive it otherwise would not fit together."""
+    drizzle = np.full((6, 12, 12), 0.01, np.float32)
+    for number in range(4):
+        archive.add(f"{number}.npy", [at(288 * number + step) for step in range(6)], f"E{number}", drizzle)
+    options = ("--tile", "4", "--importance", "1", "--samples-per-shard", "2")
+    assert command(*options, "--part", "0/2")[0] == 0
+    for number in range(4):
+        np.save(archive.folder / f"{number}.npy", drizzle + 9 if found == "rain" else drizzle.reshape(6, 9, 16))
+    code, text = command(*options, "--part", "1/2")
+    assert code == 2 and "was begun from other files or with other settings" in text
+
+
 def test_a_strict_plan_refuses_what_the_reader_could_not_list(
     archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.building.sequences import FrameRef, Sequence, find_sequences, iso
+from data_prep.building.sequences import FrameRef, Sequence, find_sequences
 from data_prep.building.splits import (
     Membership,
     SplitDates,
@@ -18,6 +18,7 @@ from data_prep.building.splits import (
     too_near,
 )
 from data_prep.errors import UserError
+from data_prep.times import iso
 from tests.data_prep.building.test_sequences import composites
 from tests.data_prep.fake_reader import at
 

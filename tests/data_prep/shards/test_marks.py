@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
-from data_prep.building.sequences import iso
 from data_prep.building.splits import Membership
 from data_prep.shards.marks import FolderMarks, event_hashes, marks_of, seconds
+from data_prep.times import iso
 from tests.data_prep.fake_reader import at
 
 
@@ -49,8 +50,9 @@ def test_samples_within_the_guard_are_found_with_the_last_frame_before_them() ->
     assert list(marks.near(timedelta(0))) == list(FolderMarks().near(timedelta(1))) == []
 
 
-def test_near_is_what_a_look_at_every_pair_finds() -> None:
-    rng, guard = np.random.default_rng(1), timedelta(minutes=35)
+@pytest.mark.parametrize("seed", range(10))
+def test_near_is_what_a_look_at_every_pair_finds(seed: int) -> None:
+    rng, guard = np.random.default_rng(seed), timedelta(minutes=35)
     splits = {
         name: [sample("k", int(start)) for start in rng.integers(0, 400, 12)] for name in ("train", "val", "test")
     }
@@ -59,10 +61,10 @@ def test_near_is_what_a_look_at_every_pair_finds() -> None:
     expected = {
         number
         for number, (split, first, _) in enumerate(spans)
-        for other, begins, last in spans
-        if other != split and begins < first < last + guard.total_seconds()
+        for before, (other, begins, last) in enumerate(spans)
+        if other != split and (begins, before) < (first, number) and first < last + guard.total_seconds()
     }
-    assert {number for _, number in marked(splits).near(guard)} >= expected
+    assert {number for _, number in marked(splits).near(guard)} == expected
 
 
 def test_samples_of_no_span_and_no_event_are_found() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from data_prep.encoding import ENCODINGS
 from data_prep.pictures import Strip
 from data_prep.shards.index import Shards, open_shards
-from data_prep.shards.shard import read_sample
+from data_prep.shards.stored import read_sample
 from ds_nowcast.evaluate import scores_of
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.models import NowcastModel

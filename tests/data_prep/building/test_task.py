@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-import io
-import json
 import resource
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lz4.frame
 import numpy as np
 import pytest
-import webdataset
 
+from data_prep.building.task import ShardTask, write_shards
 from data_prep.encoding import ENCODINGS
-from data_prep.errors import DataError, RadarFileError
-from data_prep.shards.index import Shards, make_idx, open_shards
-from data_prep.shards.shard import ShardTask, read_sample, write_shards
+from data_prep.errors import RadarFileError
+from data_prep.shards.index import Shards, make_idx
+from data_prep.shards.stored import read_sample
 from tests.data_prep.fake_builds import archive_plan, build_shards
 from tests.data_prep.fake_reader import READER, FakeArchive, at
 
@@ -35,20 +32,6 @@ def task(archive: FakeArchive, tmp_path: Path) -> ShardTask:
 def shards(archive: FakeArchive, tmp_path: Path) -> Shards:
     archive.add_events(5)
     return build_shards(archive, tmp_path / "out", split="train", samples_per_shard=3)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves its file open
-def test_plain_webdataset_reads_a_shard_in_five_lines(shards: Shards) -> None:
-    url, seen = str(shards.folder / "train/train-000000.tar"), {}
-    for sample in webdataset.WebDataset(url, shardshuffle=False):
-        meta = json.loads(sample["json"])
-        raw = lz4.frame.open(io.BytesIO(sample["frames.lz4"])).read()
-        codes_THW = np.frombuffer(raw, meta["frames"]["dtype"]).reshape(meta["frames"]["shape"])
-        seen[sample["__key__"]] = codes_THW
-    assert len(seen) == 3
-    for number in range(3):
-        meta, codes_THW = read_sample(shards, "train", number)
-        np.testing.assert_array_equal(seen[meta["key"]], codes_THW)
 
 
 def test_the_codes_are_those_of_the_archives_frames(shards: Shards, archive: FakeArchive) -> None:
@@ -174,21 +157,3 @@ def test_a_full_disk_leaves_no_half_of_a_shard(task: ShardTask) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(task.folder.iterdir()) == []
-
-
-def test_samples_are_numbered_through_the_shards(shards: Shards) -> None:
-    keys = [read_sample(shards, "train", number)[0]["key"] for number in range(5)]
-    assert sorted(keys) == ["E000", "E001", "E002", "E003", "E004"]
-    with pytest.raises(IndexError):
-        read_sample(shards, "train", 5)
-
-
-def test_a_damaged_sample_is_an_error_that_names_it(shards: Shards) -> None:
-    tar = shards.folder / "train/train-000000.tar"
-    content = bytearray(tar.read_bytes())
-    content[520] ^= 255  # in the first sample's first chunk
-    tar.write_bytes(content)
-    with tarfile.open(tar) as members:
-        key = members.getnames()[0].split(".")[0]
-    with pytest.raises(DataError, match=f"train-000000.tar: sample {key}"):
-        read_sample(open_shards(shards.folder), "train", 0)

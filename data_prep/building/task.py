@@ -1,14 +1,4 @@
-"""One shard: a tar of samples, written whole or not at all, and read back.
-
-Any tar tool reads a shard, and so does plain webdataset:
-
-    for sample in webdataset.WebDataset("shards/sevir/train/train-000000.tar", shardshuffle=False):
-        meta = json.loads(sample["json"])
-        raw = lz4.frame.open(io.BytesIO(sample["frames.lz4"])).read()
-        codes_THW = numpy.frombuffer(raw, meta["frames"]["dtype"]).reshape(meta["frames"]["shape"])
-
-(or `raw = zstandard.ZstdDecompressor().stream_reader(sample["frames.zst"], read_across_frames=True).read()`).
-"""
+"""A task of a build: sequences that become shards, each a tar that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,28 +10,27 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.building.layout import AnotherGridError, Layout, frames_of
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.selection import Selection, judge
-from data_prep.building.sequences import Sequence, iso
+from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
-from data_prep.errors import DataError, RadarFileError
+from data_prep.errors import RadarFileError
 from data_prep.files import sha256_of, write_atomically
 from data_prep.frames import Grid
 from data_prep.hashing import permutation
 from data_prep.readers import LeftOut, Reader, Recording
-from data_prep.shards.index import Shard, ShardMembers, Shards, idx_name, make_idx, read_idx
+from data_prep.shards.index import Shard, idx_name, make_idx
 from data_prep.shards.samples import META_MEMBER, Packer, Packing
 from data_prep.shards.tally import CodeTally, Counter
+from data_prep.times import iso
 
 UNREADABLE = "unreadable"
 _COPIED_BYTES = 1 << 20  # into a tar at a time
@@ -52,7 +41,7 @@ _SPOOL_BYTES = 1 << 26  # packed samples of a task that are held in memory; more
 class ShardTask:
     """Everything a worker needs to write the shards of some sequences.
 
-    folder: where. number: the task's, of its split. reader: module of the reader. sequences: each is read once and cut into
+    folder: where. number: the task's, of its split. sequences: each is read once and cut into
     the layout's pieces. recordings: those that the sequences' frames name. packing: how samples are compressed.
     samples_per_shard: at most. strict: an unreadable recording is an error, not left out.
     """
@@ -60,7 +49,7 @@ class ShardTask:
     folder: Path
     split: str
     number: int
-    reader: str
+    reader: Reader
     sequences: tuple[Sequence, ...]
     recordings: dict[int, Recording]
     layout: Layout
@@ -136,11 +125,11 @@ def _write_tar(name: str, packed: Iterable[_Packed], spool: Any, task: ShardTask
 
 @contextmanager
 def _tar_writer(path: Path) -> Iterator[Any]:
-    import webdataset  # late: it imports torch, which planning and --help do not need
+    import webdataset  # late: planning needs no tars, and outside of workers this imports torch
 
     with open(path, "wb") as file:
         with webdataset.TarWriter(file, encoder=False, mtime=0, user="nowcast", group="nowcast", mode=0o644) as writer:
-            # its own tar is one for pipes, in blocks of 10 KB; a file takes the same bytes in large ones
+            # its own tar is one for pipes, in blocks of 10 KB and of a format that may change; this takes large ones
             writer.tarstream = tarfile.TarFile(
                 fileobj=file, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPIED_BYTES
             )
@@ -184,10 +173,9 @@ class _Piece(NamedTuple):
 
 def _pieces(sequence: Sequence, task: ShardTask) -> list[_Piece]:
     """The pieces of a sequence, packed as its frames are read, so that one frame at a time is held as it was stored."""
-    reader: Reader = import_module(task.reader).READER
     layout, (rows, columns) = task.layout, task.layout.shape
     encoding, pieces = encoding_named(layout.encoding), list[_Piece]()
-    for frame in frames_of(reader, task.recordings, sequence, layout):
+    for frame in frames_of(task.reader, task.recordings, sequence, layout):
         if not pieces:
             for row, column in layout.cuts:
                 key = f"{sequence.key}_{row:04d}_{column:04d}" if layout.cutting.tile else sequence.key
@@ -223,34 +211,3 @@ def _meta(piece: _Piece, sequence: Sequence, task: ShardTask, tally: CodeTally, 
         },
     }
     return json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
-
-
-def read_sample(shards: Shards, split: str, number: int) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The JSON and the codes (T, H, W) of the split's sample `number`, counted through its shards from 0.
-
-    Raises DataError where it is damaged, IndexError where there is no such sample.
-    """
-    for shard in shards.split(split).shards:
-        if number < shard.samples:
-            return sample_at(shards, shard, read_idx(shards.source, shard), number)
-        number -= shard.samples
-    raise IndexError(f"{split} has no such sample")
-
-
-def sample_at(shards: Shards, shard: Shard, members: ShardMembers, number: int) -> tuple[dict[str, Any], NDArray[Any]]:
-    """The JSON and the codes (T, H, W) of sample `number` of a shard. Raises DataError where it is damaged."""
-    codes_THW = np.empty(shards.shape_THW, shards.index.codes.dtype)
-
-    def member(ext: str) -> memoryview:
-        if (place := members.members.get(ext, [None] * len(members.keys))[number]) is None:
-            raise ValueError(f"it has no {ext}")
-        return shards.source.read(shard.name, *place)
-
-    try:
-        meta = json.loads(bytes(member(META_MEMBER)))
-        if not isinstance(meta, dict):
-            raise ValueError("its JSON is not an object")
-        shards.packing.unpack(member(shards.packing.member), 0, codes_THW)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{shard.name}: sample {members.keys[number]}: {error}") from None
-    return meta, codes_THW
