@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -23,9 +21,10 @@ from data_prep.building.plan import Plan, make_plan, nothing_left
 from data_prep.building.sequences import Gap
 from data_prep.building.task import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.console import progress
-from data_prep.errors import DataError, UserError
-from data_prep.shards.index import INDEX_NAME, ShardsIndex, open_shards
-from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers
+from data_prep.errors import UserError
+from data_prep.files import writing
+from data_prep.shards.index import BUILD_NAME, INDEX_NAME, ShardsIndex, open_shards
+from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers, cores
 
 __all__ = ["EXAMPLE", "add_arguments", "build", "run"]
 EXAMPLE = """
@@ -42,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
     options, part = options_of(args), part_of(args.part)
     console = Console(highlight=False)
     earlier = _earlier(args.out) if args.append else None
-    workers = args.workers or max(len(os.sched_getaffinity(0)) // local_ranks(), 1)
-    with Workers(workers) as pool:
+    with Workers(args.workers or max(cores() // local_ranks(), 1)) as pool, writing(args.out):
         try:
             plan = make_plan(options, args.out, args.strict, pool, earlier, estimated=args.dry_run)
             if args.dry_run:
@@ -52,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
             quiet = args.quiet or part.number > 0
             built = build(plan, args.out, pool, quiet, Work(part, args.finish))
         except WorkerDiedError as error:
-            raise _worker_died("files were listed", error) from None
-        except OSError as error:
-            where = error.filename or args.out
-            raise DataError(f"{where} cannot be written: {error.strerror}; mend it, then run the same again") from None
+            raise error.told("files were listed") from None
     if not args.quiet:
         _show(console, args.out, built, part)
     return 0
@@ -103,6 +98,8 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
     """
     if _is_done(plan, out):
         return None
+    if work.finish and not (out / BUILD_NAME).is_dir():
+        raise UserError(f"nothing of this build was begun in {out}; run it without --finish, or its parts, first")
     mine = [] if work.finish else [task for i, task in enumerate(plan.tasks) if i % work.part.of == work.part.number]
     offsets = {name: len(split.shards) for name, split in plan.earlier.splits.items()} if plan.earlier else None
     with building(out, plan.hash, mine, work.who, offsets) as folder:
@@ -151,16 +148,9 @@ def _write_all(folder: BuildFolder, plan: Plan, tasks: list[ShardTask], pool: Po
                     folder.record(task, record)
                     advance(len(task.sequences))
     except WorkerDiedError as error:
-        raise _worker_died(f"{error.task.stem} was built", error) from None
+        raise error.told(f"{error.task.stem} was built") from None
     if any(task.strict for task in tasks):
         _refuse_unreadable(folder.records(tasks))
-
-
-def _worker_died(when: str, error: WorkerDiedError[Any]) -> DataError:
-    return DataError(
-        f"a worker died while {when} ({error.how}): killed, or out of memory; run the same command again, with fewer "
-        "--workers if memory is short, to go on from there"
-    )
 
 
 def _refuse_unreadable(records: Iterable[TaskRecord | None]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.building.folder import BUILD_NAME
 from data_prep.console import positive, whole
 from data_prep.errors import UserError
 from data_prep.files import check_writable
@@ -22,7 +21,7 @@ from data_prep.inspection.draw import COLUMNS, ROWS, draw_archive, draw_folder, 
 from data_prep.inspection.folder import FolderView, look_at_folder
 from data_prep.inspection.show import show_archive, show_folder
 from data_prep.readers import READERS
-from data_prep.shards.index import INDEX_NAME, open_shards
+from data_prep.shards.index import BUILD_NAME, INDEX_NAME, open_shards
 from data_prep.workers import WorkerDiedError, Workers, cores
 
 EXAMPLE = """

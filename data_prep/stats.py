@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.building.folder import BUILD_NAME
 from data_prep.console import positive, progress
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically
 from data_prep.shards.check import tally_shard
-from data_prep.shards.index import INDEX_NAME, Shards, ShardsIndex, Split, open_shards
+from data_prep.shards.index import BUILD_NAME, INDEX_NAME, Shards, ShardsIndex, Split, open_shards
 from data_prep.shards.parts import each_part, parts_of
 from data_prep.shards.statistics import QUANTILES, statistics_of
 from data_prep.shards.tally import CodeTally
-from data_prep.workers import Pool, Workers
+from data_prep.workers import Pool, Workers, cores
 
 EXAMPLE = "python -m data_prep stats shards/sevir"
 
@@ -40,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.from_counts:
         tallies = {name: split.tally for name, split in shards.index.splits.items()}
     else:
-        with Workers(args.workers or len(os.sched_getaffinity(0))) as pool:
+        with Workers(args.workers or cores()) as pool:
             tallies = count_all(shards, pool, args.quiet)
     changed = write(shards, tallies)
     index = open_shards(args.folder).index

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per fault; 0 where there is none, else 3."""
-    shards = open_shards(args.folder)
+    shards = open_shards(args.folder, whole=False)
     samples = sum(split.samples for split in shards.index.splits.values())
     workers, count = args.workers or cores(), 0
     with Workers(workers) as pool, progress("sequences", samples, quiet=args.quiet) as advance:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def faults(shards: Shards, advance: Advance = lambda amount: None, pool: Pool | None = None) -> Iterator[str]:
-    """A sentence for each fault found, in the index's order.
+    """A sentence for each fault found, in the index's order; sums over a split only where all of its samples could be read.
 
     advance: told of the sequences that are done. pool: where shards are read, one by each worker, a few frames at a time.
     Raises DataError where a worker dies other than over a sequence.
@@ -58,13 +58,17 @@ def faults(shards: Shards, advance: Advance = lambda amount: None, pool: Pool | 
     yield from _index_faults(shards)
     parts, marks = parts_of(shards), FolderMarks()
     tallies = {name: CodeTally() for name in shards.index.splits}
+    unread = set[str]()
     for part, checked in each_part(check_shard, parts, pool or InProcess()):
         yield from checked.faults
+        if not checked.whole:
+            unread.add(part.split)
         tallies[part.split].add(checked.tally)
         marks.add(part.split, checked.marks)
         advance(part.shard.samples)
     for name, split in shards.index.splits.items():
-        yield from _split_faults(name, split, tallies[name], marks)
+        if name not in unread:
+            yield from _split_faults(name, split, tallies[name], marks)
     yield from _folder_faults(shards, marks, _Samples(shards, parts))
 
 

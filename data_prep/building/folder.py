@@ -22,9 +22,8 @@ from pydantic import ValidationError
 from data_prep.building.task import ShardTask, TaskRecord
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically, write_new
-from data_prep.shards.index import INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
+from data_prep.shards.index import BUILD_NAME, INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
 
-BUILD_NAME = ".build"
 _PLAN_NAME = "plan.json"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system without locks
 

@@ -18,7 +18,7 @@ from data_prep.building.splits import Membership
 from data_prep.errors import DataError, RadarFileError
 from data_prep.files import sha256_of
 from data_prep.frames import Grid
-from data_prep.shards.index import ShardMembers, Shards, idx_name, make_idx, read_idx
+from data_prep.shards.index import ShardMembers, Shards, check_size, idx_name, make_idx, read_idx
 from data_prep.shards.marks import Marks, marks_of, membership_of
 from data_prep.shards.parts import ShardPart
 from data_prep.shards.stored import chunks_at, meta_at
@@ -31,9 +31,10 @@ _DAMAGED = (LookupError, TypeError, ValueError, ArithmeticError)  # what a JSON 
 
 @dataclass
 class CheckedShard:
-    """What was found. tally, marks: of the samples that could be read."""
+    """What was found. tally, marks: of the samples that could be read. whole: whether those are all."""
 
     faults: list[str]
+    whole: bool = True
     tally: CodeTally = field(default_factory=CodeTally)
     marks: Marks = field(default_factory=lambda: marks_of([]))
 
@@ -50,6 +51,10 @@ def check_shard(part: ShardPart) -> CheckedShard:
     shards, shard = part.open(), part.shard
     tar, checked = shards.folder / shard.name, CheckedShard([])
     try:
+        check_size(shards.source, shard)
+    except DataError as error:
+        return CheckedShard([str(error)], whole=False)
+    try:
         if sha256_of(tar) != shard.sha256:
             checked.faults.append(f"{shard.name}: its sha256 is not the one in the index")
         if (shards.folder / idx_name(shard.name)).read_bytes() != make_idx(tar):
@@ -57,22 +62,25 @@ def check_shard(part: ShardPart) -> CheckedShard:
         places = read_idx(shards.source, shard)
     except (OSError, ValueError, tarfile.TarError, DataError) as error:
         checked.faults.append(f"{shard.name}: cannot be read by its .idx: {error}")
+        checked.whole = False
         return checked
-    samples = list[tuple[int, Membership]]()
+    samples, faults = list[tuple[int, Membership]](), checked.faults
     for number, key in enumerate(places.keys):
         try:
             meta = meta_at(shards, shard, places, number)
             sample = membership_of(part.split, key, meta)
             counted = count_codes(shards, part, places, number)
         except DataError as error:
-            checked.faults.append(str(error))
+            faults.append(str(error))
+            checked.whole = False
             continue
         except _DAMAGED as error:
-            checked.faults.append(f"{shard.name}: the JSON of {key} is damaged: {error!r}")
+            faults.append(f"{shard.name}: the JSON of {key} is damaged: {error!r}")
+            checked.whole = False
             continue
         checked.tally.add(counted.tally)
         samples.append((part.first + number, sample))
-        checked.faults += (f"{shard.name}: {key}: {fault}" for fault in _sample_faults(key, meta, counted, shards))
+        faults += (f"{shard.name}: {key}: {fault}" for fault in _sample_faults(key, meta, counted, shards))
     checked.marks = marks_of(samples)
     return checked
 

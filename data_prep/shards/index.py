@@ -29,6 +29,7 @@ from data_prep.shards.tally import CodeTally
 
 FORMAT_VERSION = 2
 INDEX_NAME = "index.json"
+BUILD_NAME = ".build"  # a folder beside it, of a build that is not finished
 _IDX_VERSION = "v1.2"
 
 
@@ -181,9 +182,11 @@ def open_shards(location: Path | str, options: SourceOptions | None = None, *, w
     try:
         content = source.read_all(INDEX_NAME)
     except FileNotFoundError:
-        raise UserError(
-            f"{source.location} has no {INDEX_NAME}; build it with `python -m data_prep build`, or run an interrupted build again"
-        ) from None
+        if source.local and (Path(source.location) / BUILD_NAME).is_dir():
+            what = "is not finished; run its build again, or the parts that are missing and then --finish"
+        else:
+            what = f"has no {INDEX_NAME}; build it with `python -m data_prep build`"
+        raise UserError(f"{source.location} {what}") from None
     except OSError as error:
         raise UserError(f"{where} cannot be read ({error.strerror}); give a folder that can") from None
     if (version := format_version(content)) not in (None, FORMAT_VERSION):
@@ -232,7 +235,7 @@ def check_size(source: Source, shard: Shard) -> None:
             return
         there = f"has {size} bytes"
     raise DataError(
-        f"shard {source.location}/{shard.name} {there}, {INDEX_NAME} says {shard.bytes}; copy it again or build the folder anew"
+        f"shard {source.location}/{shard.name} {there}, {INDEX_NAME} says {shard.bytes} bytes; copy it again or build the folder anew"
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from data_prep.errors import DataError
 from data_prep.shards.index import Shard, Shards, ShardsIndex
 from data_prep.shards.sources import open_source
 from data_prep.workers import Pool, WorkerDiedError
@@ -54,7 +53,4 @@ def each_part(
                 ready[other.first] = result
             yield part, ready.pop(part.first)
     except WorkerDiedError as error:
-        raise DataError(
-            f"a worker died while reading {error.task.shard.name} ({error.how}): killed, or out of memory; "
-            "run the same command again, with fewer --workers if memory is short"
-        ) from None
+        raise error.told(f"{error.task.shard.name} was read") from None

@@ -181,7 +181,7 @@ def test_a_worker_that_is_killed_ends_with_3(files: Path, inspect: Inspect, monk
 def test_a_build_that_is_not_finished_is_called_so(tmp_path: Path, inspect: Inspect) -> None:
     (tmp_path / "half/.build").mkdir(parents=True)
     code, _, err = inspect(tmp_path / "half")
-    assert code == 2 and "run an interrupted build again" in err
+    assert code == 2 and "is not finished; run its build again" in err
 
 
 def test_the_bar_grows_with_each_factor_of_ten_and_shows_the_rarest_code() -> None:

@@ -97,6 +97,18 @@ def test_verify_ends_with_0_or_with_3_and_a_line_per_fault(shards: Shards, capsy
     assert printed.err.startswith("error: ") and "1 faults" in printed.err
 
 
+def test_each_shard_that_is_missing_or_cut_off_is_named_and_nothing_follows_from_it(
+    shards: Shards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, cut = (shards.folder / shards.split(split).shards[0].name for split in ("train", "test"))
+    missing.unlink()
+    cut.write_bytes(cut.read_bytes()[:-512])
+    assert main("data_prep", "", COMMANDS, ["verify", str(shards.folder), "--quiet"]) == 3
+    printed = capsys.readouterr()
+    first, second = printed.out.splitlines()
+    assert f"{missing} is missing" in first and f"{cut} has {cut.stat().st_size} bytes, index.json says" in second
+
+
 def test_verify_of_no_shards_folder_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("data_prep", "", COMMANDS, ["verify", str(tmp_path)]) == 2
     assert "has no index.json" in capsys.readouterr().err
@@ -198,7 +210,7 @@ def test_a_worker_that_is_killed_ends_verify_with_3(
 
     monkeypatch.setattr("data_prep.shards.check.sha256_of", no_memory)
     assert main("data_prep", "", COMMANDS, ["verify", str(shards.folder)]) == 3
-    assert "a worker died while reading train/train-000000.tar (out of memory)" in capsys.readouterr().err
+    assert "a worker died while train/train-000000.tar was read (out of memory)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
