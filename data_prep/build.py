@@ -116,7 +116,7 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
 
 def _is_done(plan: Plan, out: Path) -> bool:
     if plan.earlier is None:
-        done = is_complete(out, plan.hash)
+        done = is_complete(out, plan.note)
     else:
         done = not plan.tasks or plan.hash in (note.plan for note in open_shards(out).index.builds)
         clear_finished(out)

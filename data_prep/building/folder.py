@@ -22,24 +22,24 @@ from pydantic import ValidationError
 from data_prep.building.task import ShardTask, TaskRecord
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically, write_new
-from data_prep.shards.index import BUILD_NAME, INDEX_NAME, Shard, ShardsIndex, idx_name, open_shards
+from data_prep.shards.index import BUILD_NAME, INDEX_NAME, BuildNote, Shard, ShardsIndex, idx_name, open_shards
 
 _PLAN_NAME = "plan.json"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system without locks
 
 
-def is_complete(out: Path, plan_hash: str) -> bool:
-    """Whether the folder was built, or added to, by the same plan and is whole.
+def is_complete(out: Path, build: BuildNote) -> bool:
+    """Whether the folder was built, or added to, by that build and is whole.
 
     Raises UserError where it holds something else, DataError where a shard of it is missing.
     """
     if not (out / INDEX_NAME).is_file():
         return False
-    if plan_hash not in (note.plan for note in open_shards(out).index.builds):
-        raise UserError(
-            f"{out} was built from other files or with other settings; give another --out, remove it, or give --append "
-            "to add what is new"
-        )
+    builds = open_shards(out).index.builds
+    if build.plan not in (note.plan for note in builds):
+        if build.settings == builds[-1].settings:
+            raise UserError(f"{out} was built from other files; give --append to add what is new, or another --out")
+        raise UserError(f"{out} was built with other settings; give those, another --out, or remove it")
     clear_finished(out)
     return True
 

@@ -33,7 +33,10 @@ def test_a_complete_folder_needs_nothing_and_other_settings_are_refused(
     code, text = command()
     assert code == 0 and "nothing to do" in text
     code, text = command("--crop", "8")
-    assert code == 2 and "was built from other files or with other settings; give another --out" in text
+    assert code == 2 and "was built with other settings; give those, another --out, or remove it" in text
+    archive.add_events(1)
+    code, text = command()
+    assert code == 2 and "was built from other files; give --append to add what is new" in text
     assert hashes(tmp_path / "out") == before
 
 
@@ -210,6 +213,15 @@ def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_other
         if not killed:
             break
     assert rename == 7  # twice .idx, tar and record
+
+
+def test_there_is_nothing_to_finish_where_nothing_was_begun(
+    archive: FakeArchive, tmp_path: Path, command: Command
+) -> None:
+    archive.add_events(3)
+    code, text = command("--finish")
+    assert code == 2 and f"nothing of this build was begun in {tmp_path / 'out'}" in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_finish_names_what_is_missing_and_writes_nothing(
