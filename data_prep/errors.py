@@ -53,6 +53,11 @@ def _cut(text: str, most: int | None) -> str:
     return text if most is None or len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2 - 3) :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """As in "1 frame", "2 frames"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def in_words(error: BaseException) -> str:
     """What another's exception says, in one line with its type."""
     if isinstance(error, MemoryError):

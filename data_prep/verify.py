@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from data_prep.building.splits import Membership, leaks, too_near
 from data_prep.console import Advance, positive, progress
-from data_prep.errors import DataError
+from data_prep.errors import DataError, counted
 from data_prep.shards.check import check_shard
 from data_prep.shards.index import ShardMembers, Shards, Split, open_shards, read_idx
 from data_prep.shards.marks import FolderMarks, event_hashes, membership_of, seconds
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
             print(fault, flush=True)
             count += 1
     if count:
-        raise DataError(f"{args.folder} has {count} faults; copy it again or build it anew")
+        raise DataError(f"{args.folder} has {counted(count, 'fault')}; copy it again or build it anew")
     if not args.quiet:
-        print(f"{args.folder} is sound: {samples} sequences in {len(shards.index.splits)} splits")
+        print(f"{args.folder} is sound: {counted(samples, 'sequence')} in {counted(len(shards.index.splits), 'split')}")
     return 0
 
 

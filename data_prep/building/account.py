@@ -11,6 +11,7 @@ from rich.text import Text
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.plan import Plan
 from data_prep.building.sequences import Gap
+from data_prep.errors import counted
 from data_prep.frames import pixel_in_words
 from data_prep.shards.index import Split
 from data_prep.times import iso
@@ -45,11 +46,12 @@ def show_gaps(console: Console, gaps: Sequence[Gap]) -> None:
     if not gaps:
         return
     missing = sum(gap.frames for gap in gaps)
-    console.print(f"gaps in time: {len(gaps)}, {missing} frames are missing in them")
+    console.print(f"{counted(len(gaps), 'gap')} in time, {counted(missing, 'frame')} missing")
     for gap in sorted(gaps, key=lambda gap: (-gap.frames, gap.after))[:_GAPS]:
         event = f"{gap.event}, " if gap.event else ""
         console.print(
-            Text(f"  {event}{gap.frames} frames between {iso(gap.after)} and {iso(gap.before)}"), soft_wrap=True
+            Text(f"  {event}{counted(gap.frames, 'frame')} between {iso(gap.after)} and {iso(gap.before)}"),
+            soft_wrap=True,
         )
     if len(gaps) > _GAPS:
         console.print(f"  and {len(gaps) - _GAPS} that are not longer")
@@ -85,9 +87,9 @@ def show_plan(console: Console, plan: Plan) -> None:
     console.print(table)
     rows, columns_ = plan.layout.shape
     pixel = pixel_in_words(plan.layout.pixel, plan.layout.pixel_unit)
-    each = f"{plan.frames} frames of {rows} x {columns_} pixels of {pixel} each as {plan.layout.encoding}"
+    each = f"{counted(plan.frames, 'frame')} of {rows} x {columns_} pixels of {pixel} each as {plan.layout.encoding}"
     console.print(f"{each}, every {plan.cadence_s} s; nothing written")
     if guess:
-        console.print(f"what is about so was estimated from {guess.frames} frames")
+        console.print(f"samples and sizes that are about so were estimated from {counted(guess.frames, 'frame')}")
     show_gaps(console, plan.gaps)
     show_left_out(console, plan.left_out)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, counted
 from data_prep.readers import LeftOut, Recording
 from data_prep.times import iso, utc
 
@@ -186,7 +186,7 @@ def _cut(run: Sequence, frames: int, stride: int, cadence_s: int, left_out: list
     if rest > 0 and (covered == 0 or stride <= frames):
         first = iso(run.times[covered])
         name = f"{run.event}, {first}" if run.event else first
-        left_out.append(LeftOut(name, f"run shorter than {frames} frames", f"{rest} frames"))
+        left_out.append(LeftOut(name, f"run shorter than {frames} frames", counted(rest, "frame")))
 
 
 def _piece_key(run: Sequence, start: int, frames: int, cadence_s: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.encoding import Unit, encoding_named
-from data_prep.errors import UserError
+from data_prep.errors import UserError, counted
 from data_prep.files import writing
 from data_prep.frames import Grid
 from data_prep.inspection.archive import ArchiveView
@@ -40,7 +40,7 @@ def draw_archive(path: Path, view: ArchiveView) -> None:
         Strip(label, codes.decode(codes_THW, unit), times, thumbnail_grid(grid))
         for label, codes_THW, times, grid in rows
     ]
-    of = f"{product.frames} frames" if product.frames else "frames that a build leaves out"
+    of = counted(product.frames, "frame") if product.frames else "frames that a build leaves out"
     title = f"{view.format}, {product.product.name}, {of}"
     _draw(path, strips, unit, title, product.grids)
 
@@ -81,7 +81,7 @@ def draw_folder(path: Path, view: FolderView, split: str, seed: int) -> None:
     chosen = sorted(np.random.default_rng(seed).permutation(samples)[:ROWS].tolist())
     strips = [_strip(shards, split, number) for number in chosen]
     grids = [sample.grid for sample in view.splits[split].samples]
-    _draw(path, strips, index.unit, f"{index.archive}, {split}, {samples} sequences", grids)
+    _draw(path, strips, index.unit, f"{index.archive}, {split}, {counted(samples, 'sequence')}", grids)
 
 
 def _strip(shards: Shards, split: str, number: int) -> Strip:

@@ -12,6 +12,7 @@ from rich.text import Text
 from data_prep.building.account import show_gaps, show_left_out, show_splits
 from data_prep.building.left_out import LeftOuts
 from data_prep.encoding import Encoding, encoding_named
+from data_prep.errors import counted
 from data_prep.frames import pixel_in_words
 from data_prep.inspection.archive import ArchiveView, ProductView
 from data_prep.inspection.folder import FolderView, SplitView
@@ -41,10 +42,13 @@ def _about_product(view: ProductView) -> list[tuple[str, str]]:
     if view.first is None or view.last is None:
         lines.append(("frames", "none that a build would take"))
     else:
-        events = f" of {view.events} events" if view.events else ""
+        events = f" of {counted(view.events, 'event')}" if view.events else ""
         lines += [
-            ("frames", f"{view.frames}{events} in {view.files} files, {iso(view.first)} to {iso(view.last)}"),
-            ("runs", f"{len(view.runs)} without a gap, the longest of {view.runs[0]} frames"),
+            (
+                "frames",
+                f"{counted(view.frames, 'frame')}{events} in {counted(view.files, 'file')}, {iso(view.first)} to {iso(view.last)}",
+            ),
+            ("runs", f"{len(view.runs)} without a gap, the longest of {counted(view.runs[0], 'frame')}"),
         ]
     if not view.looks:
         return lines
@@ -53,10 +57,10 @@ def _about_product(view: ProductView) -> list[tuple[str, str]]:
     shapes = len({(grid.shape, grid.pixel, grid.proj) for grid in grids})
     lines += [
         ("grid", f"{rows} x {columns} pixels of {pixel_in_words(grids[0].pixel, grids[0].unit)}"),
-        *([("", f"the commonest of {shapes} in {view.looked_at} frames")] if shapes > 1 else []),
+        *([("", f"the commonest of {shapes} in {counted(view.looked_at, 'frame')}")] if shapes > 1 else []),
         ("projection", grids[0].proj),
         *_about_places(view.places),
-        ("looked at", f"{view.looked_at} frames, as {view.product.encoding} codes"),
+        ("looked at", f"{counted(view.looked_at, 'frame')}, as {view.product.encoding} codes"),
         *_about_values(
             view.statistics, view.product.unit, encoding_named(view.product.encoding), view.tally.code_counts
         ),
@@ -92,13 +96,14 @@ def show_folder(console: Console, view: FolderView) -> None:
     """The archive in general, then a line for each split in several tables."""
     index = view.shards.index
     rows, columns = index.shape
-    form = f"{index.frames} frames of {rows} x {columns} pixels of {pixel_in_words(index.pixel, index.pixel_unit)}"
+    form = f"{counted(index.frames, 'frame')} of {rows} x {columns} pixels of {pixel_in_words(index.pixel, index.pixel_unit)}"
     builds, runs = len(index.builds), sum(len(note.spans) for note in index.builds)
+    of = f", of {counted(runs, 'run')} without a gap" if runs else ""
     lines = [
         ("archive", f"{index.archive}, {index.unit}, every {index.cadence_s} s"),
         ("sequence", form),
         ("codes", f"{index.encoding}, {index.codec}, {index.frames_per_chunk} frames a chunk"),
-        ("builds", f"{builds}{f', of {runs} runs without a gap' if runs else ''}"),
+        ("builds", f"{builds}{of}"),
         ("guard", f"{index.guard_s / 3600:g} hours between splits"),
         *_about_places(view.places),
     ]
@@ -147,7 +152,8 @@ def _show_holes(console: Console, name: str, view: SplitView, samples: int) -> N
     of = f"its {samples}" if view.all_seen else f"{len(view.samples)} of its {samples}"
     longest = "; ".join(f"{hole.length} after {iso(hole.after)}" for hole in view.holes[:_HOLES])
     console.print(
-        Text(f"{name}: {len(view.holes)} gaps between {of} sequences, the longest: {longest}"), soft_wrap=True
+        Text(f"{name}: {counted(len(view.holes), 'gap')} between {of} sequences, the longest: {longest}"),
+        soft_wrap=True,
     )
 
 
@@ -158,7 +164,7 @@ def _show_probabilities(console: Console, view: FolderView) -> None:
             words = (
                 f"{name}: kept with a probability of {sum(kept) / len(kept):.3g} in the mean, {min(kept):.3g} at least"
             )
-            console.print(Text(f"{words} ({len(kept)} sequences looked at)"), soft_wrap=True)
+            console.print(Text(f"{words} ({counted(len(kept), 'sequence')} looked at)"), soft_wrap=True)
 
 
 def code_bar(counts: Sequence[int], encoding: Encoding) -> str:

@@ -349,5 +349,5 @@ def test_options_that_contradict_each_other_or_the_archive_are_refused(
 def test_gaps_are_told(archive: FakeArchive, command: Command) -> None:
     archive.add_run([*range(4), *range(6, 10), *range(20, 24)])
     code, text = command("--frames", "4")
-    assert code == 0 and "gaps in time: 2, 12 frames are missing in them" in text
+    assert code == 0 and "2 gaps in time, 12 frames missing" in text
     assert "10 frames between 2020-01-01T00:45:00Z and 2020-01-01T01:40:00Z" in text

@@ -87,7 +87,7 @@ def test_of_an_archive_the_table_says_what_when_where_and_what_is_missing(files:
     assert ["product", "rain,", "mm/h,", "every", "300", "s"] in rows
     assert ["runs", "2", "without", "a", "gap,", "the", "longest", "of", "4", "frames"] in rows
     assert "700 x 8 pixels of 1000 x 1000 m" in out and "north-west 10.000 50.000" in out
-    assert "10.00% without data" in out and "gaps in time: 1, 4 frames are missing" in out
+    assert "10.00% without data" in out and "1 gap in time, 4 frames missing" in out
 
 
 def test_with_json_both_print_one_object(shards: Shards, files: Path, inspect: Inspect) -> None:
@@ -130,7 +130,7 @@ def test_without_matplotlib_all_is_said_before_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out, err = inspect(files, "--picture", tmp_path / "p.png")
-    assert code == 2 and "8 in 8 files" in out and "extra [pictures]" in err
+    assert code == 2 and "8 frames in 8 files" in out and "extra [pictures]" in err
 
 
 def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: Inspect, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_verify_ends_with_0_or_with_3_and_a_line_per_fault(shards: Shards, capsy
     assert main("data_prep", "", COMMANDS, ["verify", str(shards.folder), "--quiet"]) == 3
     printed = capsys.readouterr()
     assert printed.out == "val/val-000000.tar: its sha256 is not the one in the index\n"
-    assert printed.err.startswith("error: ") and "1 faults" in printed.err
+    assert printed.err.startswith("error: ") and "1 fault;" in printed.err
 
 
 def test_each_shard_that_is_missing_or_cut_off_is_named_and_nothing_follows_from_it(

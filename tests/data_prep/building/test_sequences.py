@@ -40,7 +40,7 @@ def test_composites_are_put_in_order_by_time_whatever_the_order_of_the_files() -
 def test_a_gap_splits_a_run_and_the_short_rest_is_left_out_by_name() -> None:
     found = find(composites(0, 1, 2, 3, 5, 6, 7, 8, 9), frames=4)
     assert starts(found) == [at(0), at(5)]
-    assert found.left_out == [("2020-01-01T00:45:00Z", "run shorter than 4 frames", "1 frames")]
+    assert found.left_out == [("2020-01-01T00:45:00Z", "run shorter than 4 frames", "1 frame")]
 
 
 def test_frames_up_to_half_a_cadence_off_go_on_with_the_run_and_others_do_not() -> None:
