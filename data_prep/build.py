@@ -106,7 +106,7 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
         try:
             _check_unchanged(plan, out)
             _write_all(folder, plan, mine, pool or InProcess(), quiet)
-            with locked(folder.build / "lock-finish") as alone:
+            with locked(folder.build / "lock-last-steps") as alone:
                 return _finish_if_all(folder, plan, alone, work)
         except FileNotFoundError:  # another part has finished it meanwhile, and taken .build away
             if not _is_done(plan, out):

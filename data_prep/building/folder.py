@@ -173,13 +173,24 @@ def building(
 
 @contextmanager
 def _locked_for(who: str, build: Path) -> Iterator[bool]:
-    """Several share the folder, each for itself; one that is alone has all of it."""
+    """Several share the folder, each for itself, if all are of as many parts; one that is alone has all of it."""
     with locked(build / "lock", shared=bool(who)) as folder:
         if not who or not folder:
             yield folder
             return
         with locked(build / f"lock-{who}") as mine:
-            yield mine
+            yield mine and not any(map(_is_held, _locks_of_other_parts(who, build)))
+
+
+def _locks_of_other_parts(who: str, build: Path) -> list[Path]:
+    """Those of parts of another number than `who` is one of: they have other tasks, of which some are the same."""
+    _, among, of = who.partition("-of-")
+    return [path for path in build.glob("lock-*-of-*") if among and not path.name.endswith(among + of)]
+
+
+def _is_held(path: Path) -> bool:
+    with locked(path) as free:
+        return not free
 
 
 @contextmanager

@@ -82,6 +82,17 @@ def test_a_whole_build_does_not_meet_parts_in_one_folder_and_parts_meet(archive:
         build(plan, tmp_path / "out", work=Work(Part(1, 2)))
 
 
+def test_parts_of_another_number_have_other_tasks_and_do_not_meet(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_events(4)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    with building(tmp_path / "out", plan.hash, plan.tasks[::2], "0-of-2"):
+        with pytest.raises(UserError, match="is being built by another process"):
+            build(plan, tmp_path / "out", work=Work(Part(1, 4)))
+        build(plan, tmp_path / "out", work=Work(Part(1, 2)))
+    built = build(plan, tmp_path / "out", work=Work(Part(0, 1)))
+    assert built is not None and built.index is not None
+
+
 def test_a_file_system_without_locks_lets_everyone_build(
     archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +224,23 @@ def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_other
         if not killed:
             break
     assert rename == 7  # twice .idx, tar and record
+
+
+def test_finish_ends_what_the_last_part_could_not(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add_events(4)
+    plan = archive_plan(archive, tmp_path / "out", split="train", samples_per_shard=1)
+    build(plan, tmp_path / "out", work=Work(Part(0, 2)))
+
+    def full(*_: object) -> None:
+        raise OSError("full")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="full"):
+        broken.setattr(BuildFolder, "finish", full)
+        build(plan, tmp_path / "out", work=Work(Part(1, 2)))
+    built = build(plan, tmp_path / "out", work=Work(finish=True))
+    assert built is not None and built.index is not None
 
 
 def test_there_is_nothing_to_finish_where_nothing_was_begun(
