@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.frames import Grid, Lookup, RadarFrame
-
-DRY: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}  # dbz8's "no echo" is -32 dBZ
-_LEAST: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -100.0, "kg/m2": 0.0}  # below: undeclared codes such as -9999
 
 # Words in lower case without blanks, ^, *, (); water of 1 mm is 1 kg/m2. How much of the unit one of the word is. No m/s and
 # no m: a radar has velocities and heights in those.
@@ -71,18 +68,11 @@ class Coding:
     undetect: frozenset[float] = frozenset()
 
     def values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """float32, same shape, in `unit`: NaN for no data, `DRY` for no echo.
-
-        What no rain rate or reflectivity can be (below 0 mm/h or -100 dBZ, infinite) is no data too; -inf dBZ is no echo.
-        """
+        """float32, same shape, in `unit`: NaN for no data and for what is not `plausible`, `NO_ECHO` for no echo."""
         kind = stored.dtype if stored.dtype.kind == "f" else np.dtype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
-            values = stored * kind.type(self.gain) + kind.type(self.offset)
-            dry = _any_of(stored, self.undetect)
-            if self.unit == "dBZ":
-                dry |= np.isneginf(values)
-            values[~(values >= _LEAST[self.unit]) | np.isposinf(values)] = np.nan
-            values[dry] = DRY[self.unit]
+            values = plausible(stored * kind.type(self.gain) + kind.type(self.offset), self.unit)
+            values[_any_of(stored, self.undetect)] = NO_ECHO[self.unit]
             values[_any_of(stored, self.missing)] = np.nan
             return np.asarray(values, np.float32)
 

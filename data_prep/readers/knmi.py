@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
 from data_prep.readers import LeftOut, Product, Reader
@@ -26,7 +26,6 @@ from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, text
 from data_prep.readers.hdf5_chunks import read
-from data_prep.readers.scaling import NO_ECHO_DBZ
 
 # by image_geo_parameter: a sum becomes a rate by its interval
 PRODUCTS = {
@@ -164,7 +163,7 @@ def _lookup(gain: float, offset: float, missing: frozenset[int], unit: Unit, cod
     codes = np.arange(1 << 8 * code_bytes)
     values = np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset)
     if unit == "dBZ" and code_bytes == 1:
-        values[_NO_ECHO] = NO_ECHO_DBZ
+        values[_NO_ECHO] = NO_ECHO[unit]
     return Lookup(values)
 
 

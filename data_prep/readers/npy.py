@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import Product, Reader
@@ -32,7 +32,6 @@ from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, np
 
 FOLDER_SIDE_CAR = "npy.json"
 MOST_FRAMES = 1 << 20
-_DRY: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}
 
 
 class _Meaning(NamedTuple):
@@ -163,16 +162,14 @@ def _lookup(dtype: str, meaning: _Meaning) -> Lookup:
 
 
 def _values(stored: NDArray[Any], meaning: _Meaning) -> NDArray[np.float32]:
-    """float32 in the meaning's unit, of the same shape; NaN for no data."""
-    exact = "f4" if stored.dtype.kind == "f" and stored.dtype.itemsize <= 4 else "f8"
+    """float32 in the meaning's unit, of the same shape; NaN for no data and for what is not `plausible`."""
     with np.errstate(over="ignore", invalid="ignore"):
-        values: NDArray[np.float32] = (meaning.gain * stored.astype(exact) + meaning.offset).astype(np.float32)
+        values = plausible(meaning.gain * stored.astype(np.float64) + meaning.offset, meaning.unit)
     for code in meaning.undetect:
-        values[stored == code] = _DRY[meaning.unit]
+        values[stored == code] = NO_ECHO[meaning.unit]
     for code in meaning.missing:
         values[stored == code] = np.nan
-    values[~np.isfinite(values)] = np.nan
-    return values
+    return values.astype(np.float32)
 
 
 READER: Reader = NpyReader()

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.frames import Lookup
 from data_prep.readers.hdf5_chunks import blocks, read
 
-NO_ECHO_DBZ = -32.0
 # floats whose values all are whole hundredths become uint16 codes: hundredths above -100, then no echo, then no data
 _LOWEST, _DRY_CODE, _MISSING_CODE = -10_000, 65_534, 65_535
 
@@ -32,11 +31,6 @@ class Scaling:
     undetect: float | None
     per_hour: float
 
-    @property
-    def dry(self) -> float:
-        """The value of no echo."""
-        return NO_ECHO_DBZ if self.unit == "dBZ" else 0.0
-
     def special(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Where raw values (any shape) stand for no data and for no echo.
 
@@ -49,10 +43,10 @@ class Scaling:
     def values(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Values in `unit`, float32, same shape, NaN for no data."""
         missing, dry = self.special(raw.astype(np.float32))
-        values = ((raw.astype(np.float64) * self.gain + self.offset) * self.per_hour).astype(np.float32)
-        values[dry] = self.dry
-        values[missing | ~np.isfinite(values)] = np.nan
-        return values
+        values = plausible((raw.astype(np.float64) * self.gain + self.offset) * self.per_hour, self.unit)
+        values[dry] = NO_ECHO[self.unit]
+        values[missing] = np.nan
+        return values.astype(np.float32)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -100,6 +94,6 @@ def _in_hundredths(data: Any, scaling: Scaling) -> NDArray[np.uint16] | None:
 
 @lru_cache(maxsize=16)
 def _hundredths(unit: Unit, per_hour: float) -> Lookup:
-    values = (np.arange(1 << 16) + _LOWEST) / 100.0 * per_hour
-    values[_DRY_CODE], values[_MISSING_CODE] = NO_ECHO_DBZ if unit == "dBZ" else 0.0, np.nan
+    values = plausible((np.arange(1 << 16) + _LOWEST) / 100.0 * per_hour, unit)
+    values[_DRY_CODE], values[_MISSING_CODE] = NO_ECHO[unit], np.nan
     return Lookup(values)
