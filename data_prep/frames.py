@@ -17,8 +17,6 @@ from data_prep.encoding import Encoding, Unit
 
 GridUnit = Literal["m", "degree"]
 _EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
-_PROJ_WORD = re.compile(r"\+?\w+(?:=[-+.,:@\w]+)?")  # no slash: a file's words open no other file
-_LONGEST_PROJ = 1000
 _BAND = 1 << 16  # pixels looked up at a time
 _IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
 
@@ -110,23 +108,6 @@ def tile_starts(length: int, size: int, overlap: int) -> list[int]:
     assert 0 <= overlap < size <= length
     count = 1 + -(-(length - size) // (size - overlap))
     return [round(i * (length - size) / max(count - 1, 1)) for i in range(count)]
-
-
-def metric_proj(proj: str) -> str:
-    """The PROJ string with the earth's axes in metres.
-
-    Some archives (KNMI) give +a and +b in kilometres without saying so; an earth of less than 100 km is one of those.
-    Raises ValueError where it is not of words like +lat_0=90.
-    """
-    if len(proj) > _LONGEST_PROJ or not all(map(_PROJ_WORD.fullmatch, proj.split())):
-        raise ValueError(f"{proj[:100]!r} is no PROJ string (+proj=... +...)")
-
-    def to_metres(match: re.Match[str]) -> str:
-        axis, value = match.group(1), float(match.group(2))
-        return f"+{axis}={value * 1000.0 if value < 100_000 else value:.10g}"
-
-    proj = re.sub(r"\+(a|b|R)=([0-9.eE+]+)", to_metres, " ".join(proj.split()))
-    return proj if "+units=" in proj else proj + " +units=m"
 
 
 class Lookup:

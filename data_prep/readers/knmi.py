@@ -20,7 +20,8 @@ import numpy as np
 
 from data_prep.encoding import NO_ECHO, Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
+from data_prep.frames import Grid, Lookup, RadarFrame
+from data_prep.projection import metric_proj
 from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile

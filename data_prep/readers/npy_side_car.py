@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid, unit_of
+from data_prep.projection import corner_of, metric_proj
 
 MOST_BYTES = 1 << 22
 Positive = Annotated[float, Field(gt=0)]
@@ -101,10 +101,10 @@ class SideCar(BaseModel):
 
     def grid(self, rows: int, columns: int) -> Grid:
         """The grid of frames of that size, row 0 in the north. Raises UserError where `proj` is none or pyproj is absent."""
-        grid = Grid((rows, columns), self.proj, self.pixel, self.west or 0.0, self.north or 0.0)
-        proj = grid.proj if grid.unit == "degree" else metric_proj(grid.proj)
-        west, north = corner_of(proj, *self.corner_lonlat) if self.corner_lonlat else (grid.west, grid.north)
-        if grid.unit == "degree":
+        proj, west, north = metric_proj(self.proj), self.west or 0.0, self.north or 0.0
+        if self.corner_lonlat:
+            west, north = corner_of(proj, *self.corner_lonlat)
+        if unit_of(proj) == "degree":
             west = (west + 180.0) % 360.0 - 180.0
         return Grid((rows, columns), proj, self.pixel, west, north)
 

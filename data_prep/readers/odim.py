@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.encoding import Unit
-from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, RadarFrame, metric_proj
-from data_prep.projection import corner_of
+from data_prep.errors import RadarFileError
+from data_prep.frames import Grid, RadarFrame
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
@@ -34,7 +34,6 @@ OBJECTS = ("COMP", "IMAGE")
 MOST_PICTURES = 1024  # of one file; OPERA's have two
 _DATASET, _DATA = re.compile(r"dataset([1-9]\d{0,5})"), re.compile(r"data([1-9]\d{0,5})")
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d)(\d\d)(\d\d)")
-_PROJ_WORD = re.compile(r"\+?(\w+(?:=[-+.,:@\w]+)?)")  # no slash: nothing of a file's is opened
 
 
 @dataclass(frozen=True)
@@ -206,30 +205,17 @@ def _grid(opened: Any, file: RadarFile, path: str) -> Grid:
     height, width = where.number("yscale"), where.number("xscale")
     if not (height > 0 and width > 0):
         raise RadarFileError(file.name, f"has pixels of {height:g} x {width:g}, expected above 0")
-    proj = _proj(file, where.text("projdef"))
-    try:
-        corners = {
-            corner: corner_of(proj, where.number(f"{corner}_lon"), where.number(f"{corner}_lat"))
-            for corner in ("UL", "UR", "LR", "LL")
-        }
-    except RadarFileError:
-        raise
-    except UserError as error:  # pyproj's: it would end the whole build
-        raise RadarFileError(file.name, str(error)) from error
+    proj = metric_proj(where.text("projdef"))
+    corners = {
+        corner: corner_of(proj, where.number(f"{corner}_lon"), where.number(f"{corner}_lat"))
+        for corner in ("UL", "UR", "LR", "LL")
+    }
     west, north = corners["UL"]
     grid = Grid((rows, columns), proj, (height, width), west, north)
     if grid.unit == "degree":
         grid = Grid(grid.shape, proj, grid.pixel, (west + 180.0) % 360.0 - 180.0, north)
     _check_corners(file, grid, corners)
     return grid
-
-
-def _proj(file: RadarFile, projdef: str) -> str:
-    words = [_PROJ_WORD.fullmatch(word) for word in projdef.split()]
-    if not all(words) or not any(word and word[1].startswith("proj=") for word in words):
-        raise RadarFileError(file.name, f"its projdef is {projdef[:200]!r}, expected a PROJ string (+proj=... +...)")
-    proj = " ".join(f"+{word[1]}" for word in words if word)
-    return proj if re.search(r"\+proj=(longlat|latlong|lonlat|latlon)\b", proj) else metric_proj(proj)
 
 
 def _check_corners(file: RadarFile, grid: Grid, corners: dict[str, tuple[float, float]]) -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, reader_named
 from data_prep.readers.files import RadarFile
 from data_prep.readers.netcdf import READER

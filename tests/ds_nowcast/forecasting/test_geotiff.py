@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from data_prep.encoding import Unit
 from data_prep.errors import UserError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers.geotiff import GeotiffReader
 from ds_nowcast.forecasting.geotiff import write_geotiff
 
