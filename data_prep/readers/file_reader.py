@@ -201,6 +201,8 @@ def _checked(file: RadarFile, entry: Entry) -> Entry:
     if entry.time.year not in _YEARS:
         what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {_YEARS[0]} to {_YEARS[-1]}"
         raise RadarFileError(file.name, what)
+    if entry.interval_s is not None and entry.interval_s <= 0:
+        raise RadarFileError(file.name, f"its frame covers {entry.interval_s} s, expected more than 0")
     name = entry.product.name
     if not name.isprintable() or len(name) > _MOST_NAME:
         raise RadarFileError(file.name, f"its product's name is {name!r}, expected a short text")

@@ -79,7 +79,7 @@ class KnmiReader(FileReader):
             header = _header(opened, file)
         if header.valid not in (None, header.end):
             return [LeftOut(file.name, "a forecast, not an observation", f"valid at {header.valid:%Y-%m-%d %H:%M} UTC")]
-        return [Entry(header.end, header.product, interval_s=header.interval_s)]
+        return [Entry(header.end, header.product, interval_s=header.interval_s or None)]
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
