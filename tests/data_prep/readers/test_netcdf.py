@@ -310,17 +310,23 @@ def test_without_netcdf4_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
         READER.scan([str(tmp_path)])
 
 
+@pytest.mark.parametrize("group", ["", "more/"])
 @pytest.mark.parametrize("dims", [0, 1, 2, 4])
 def test_a_variable_that_names_another_number_of_dimensions_never_reaches_the_library(
-    tmp_path: Path, dims: int
+    tmp_path: Path, dims: int, group: str
 ) -> None:
     h5py, path = pytest.importorskip("h5py"), tmp_path / "a.nc"
     path.write_bytes(made())
     with h5py.File(path, "r+") as file:
-        named = list(file["rain"].attrs["DIMENSION_LIST"])
-        del file["rain"].attrs["DIMENSION_LIST"]
+        if group:
+            file["more/rain"] = file["rain"]
+            file["more/up"] = file["/"]
+            del file["rain"]
+        attributes = file[f"{group}rain"].attrs
+        named = list(attributes["DIMENSION_LIST"])
+        del attributes["DIMENSION_LIST"]
         kind, lists = h5py.vlen_dtype(h5py.ref_dtype), np.empty(dims, object)
         lists[:] = [*named, *named][:dims]
-        file["rain"].attrs.create("DIMENSION_LIST", lists, dtype=kind)
-    with pytest.raises(RadarFileError, match=rf"'rain' has 3 dimensions and names \({dims},\) of them"):
+        attributes.create("DIMENSION_LIST", lists, dtype=kind)
+    with pytest.raises(RadarFileError, match=rf"'{group}rain' has 3 dimensions and names \({dims},\) of them"):
         READER.frames(path)
