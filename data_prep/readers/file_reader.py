@@ -22,11 +22,11 @@ from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
 from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fits
+from data_prep.readers.stamps import YEARS
 from data_prep.readers.tars import is_tar, tar_members
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
-_YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
 _MOST_NAME = 100
 _LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 
@@ -198,8 +198,8 @@ class FileReader(ABC):
 
 def _checked(file: RadarFile, entry: Entry) -> Entry:
     """Raises RadarFileError where a damaged file gives what a build of all others would fail at."""
-    if entry.time.year not in _YEARS:
-        what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {_YEARS[0]} to {_YEARS[-1]}"
+    if entry.time.year not in YEARS:
+        what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {YEARS[0]} to {YEARS[-1]}"
         raise RadarFileError(file.name, what)
     if entry.interval_s is not None and entry.interval_s <= 0:
         raise RadarFileError(file.name, f"its frame covers {entry.interval_s} s, expected more than 0")
