@@ -20,6 +20,7 @@ Unit = Literal["mm/h", "dBZ", "kg/m2"]
 Floating = TypeVar("Floating", bound=np.floating[Any])
 NO_ECHO: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}  # what is dry; dbz8 begins there
 _LEAST: dict[Unit, float] = {"mm/h": -0.01, "dBZ": -100.0, "kg/m2": -0.01}  # a packed 0 may lie a little below it
+_MOST = float(np.finfo(np.float32).max)
 ZR_A, ZR_B = 200.0, 1.6  # Marshall and Palmer (1948): Z = 200 R^1.6, Z in mm^6/m^3, R in mm/h
 
 
@@ -30,7 +31,7 @@ def plausible(values: NDArray[Floating], unit: Unit) -> NDArray[Floating]:
     Rain and VIL that lie below 0 by less than 0.01 are 0, and -inf dBZ is no echo.
     """
     dry = np.isneginf(values) if unit == "dBZ" else (values < 0.0) & (values >= _LEAST[unit])
-    values[(values < _LEAST[unit]) | np.isposinf(values)] = np.nan
+    values[(values < _LEAST[unit]) | (values > _MOST)] = np.nan
     values[dry] = NO_ECHO[unit]
     return values
 

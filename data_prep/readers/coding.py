@@ -69,9 +69,8 @@ class Coding:
 
     def values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """float32, same shape, in `unit`: NaN for no data and for what is not `plausible`, `NO_ECHO` for no echo."""
-        kind = stored.dtype if stored.dtype.kind == "f" else np.dtype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
-            values = plausible(stored * kind.type(self.gain) + kind.type(self.offset), self.unit)
+            values = plausible(stored.astype(np.float64) * self.gain + self.offset, self.unit)
             values[_any_of(stored, self.undetect)] = NO_ECHO[self.unit]
             values[_any_of(stored, self.missing)] = np.nan
             return np.asarray(values, np.float32)

@@ -28,6 +28,7 @@ def test_what_cannot_have_been_measured_is_missing_and_a_packed_zero_is_dry() ->
         ("dBZ", [-32.0, np.nan, -0.02, -0.01, 0.0, 3.5, np.nan, np.nan]),
     ):
         np.testing.assert_array_equal(plausible(values.copy(), unit), np.array(expected, np.float32))
+        assert np.isnan(plausible(np.array([1e39]), unit)).all()  # which float32 has as infinity
 
 
 def test_vil_of_the_published_threshold_codes() -> None:
