@@ -1,7 +1,7 @@
 """Arrays of one's own: `.npy`, or `.npz` with one array or several, with a JSON side-car that tells all the rest.
 
 The side-car of `radar.npy` is `radar.json` beside it, or `npy.json` for all files of a folder; its keys are the fields of
-`side_car.SideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
+`npy_side_car.SideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
 refused too. Of a `.npy` only the frame that is asked for is read; an `.npz` that is deflated is read forwards
 (`numpy_files`), and whole, up to 512 MiB, where its frames do not lie one after the other (axes HWT, Fortran's order).
 
@@ -14,17 +14,16 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, Lookup, RadarFrame
+from data_prep.frames import Grid, RadarFrame
 from data_prep.readers import Product, Reader
+from data_prep.readers.coding import Coding, coded_frame
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.npy_side_car import MOST_BYTES, SideCar, parse
@@ -32,16 +31,6 @@ from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, np
 
 FOLDER_SIDE_CAR = "npy.json"
 MOST_FRAMES = 1 << 20
-
-
-class _Meaning(NamedTuple):
-    """Of stored values, as the side-car says."""
-
-    unit: Unit
-    gain: float
-    offset: float
-    missing: tuple[float, ...]
-    undetect: tuple[float, ...]
 
 
 @dataclass
@@ -82,16 +71,9 @@ class NpyReader(FileReader):
         stored, side_car = _stored(file, opened, entry.item), opened.side_car
         if side_car.rows == "south_first":
             stored = stored[::-1]
-        meaning = _Meaning(
-            side_car.unit, side_car.gain, side_car.offset, tuple(side_car.missing), tuple(side_car.undetect)
-        )
-        codes = None
-        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
-            codes = _lookup(stored.dtype.str, meaning)
-            stored = stored.view(f"u{stored.dtype.itemsize}")
-        else:
-            stored = _values(stored, meaning)
-        return RadarFrame(stored, side_car.unit, opened.times[entry.item], opened.grid, codes)
+        missing, undetect = frozenset(side_car.missing), frozenset(side_car.undetect)
+        coding = Coding(side_car.unit, side_car.gain, side_car.offset, missing, undetect)
+        return coded_frame(stored, coding, opened.times[entry.item], opened.grid)
 
     def _side_car_of(self, file: RadarFile) -> tuple[str, str]:
         """(its JSON, its name)."""
@@ -152,24 +134,6 @@ def _stored(file: RadarFile, opened: _File, item: int) -> NDArray[Any]:
         index: Any = {"HW": ..., "THW": item, "HWT": (..., item)}[axes]
         stored = opened.whole[index]
     return np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
-
-
-@lru_cache
-def _lookup(dtype: str, meaning: _Meaning) -> Lookup:
-    size = np.dtype(dtype).itemsize
-    codes = np.arange(1 << 8 * size).astype(f"u{size}").view(dtype)
-    return Lookup(_values(codes, meaning))
-
-
-def _values(stored: NDArray[Any], meaning: _Meaning) -> NDArray[np.float32]:
-    """float32 in the meaning's unit, of the same shape; NaN for no data and for what is not `plausible`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = plausible(meaning.gain * stored.astype(np.float64) + meaning.offset, meaning.unit)
-    for code in meaning.undetect:
-        values[stored == code] = NO_ECHO[meaning.unit]
-    for code in meaning.missing:
-        values[stored == code] = np.nan
-    return values.astype(np.float32)
 
 
 READER: Reader = NpyReader()

@@ -24,10 +24,11 @@ from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, RadarFrame
 from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, Reader
+from data_prep.readers.coding import Coding
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, find, member, names, numbers, open_hdf5, text
-from data_prep.readers.scaling import Scaling, pixels
+from data_prep.readers.hdf5_pictures import pixels
 
 QUANTITIES: dict[str, Unit] = {"DBZH": "dBZ", "TH": "dBZ", "RATE": "mm/h", "ACRR": "mm/h"}  # ACRR: a sum in mm
 OBJECTS = ("COMP", "IMAGE")
@@ -91,9 +92,9 @@ class OdimReader(FileReader):
                 raise RadarFileError(file.name, f"has no picture {entry.item + 1} of a known quantity any more")
             picture = pictures[entry.item]
             grid = _grid(opened, file, picture.path)
-            scaling = _scaling(opened, picture)
-            stored, codes = pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), scaling)
-        return RadarFrame(stored, scaling.unit, picture.end, grid, codes)
+            coding = _coding(opened, picture)
+            stored, codes = pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), coding)
+        return RadarFrame(stored, coding.unit, picture.end, grid, codes)
 
 
 def _pictures(file: Any) -> Iterator[Picture]:
@@ -184,7 +185,7 @@ def _time(what: _Levels, date: str, time: str) -> datetime | None:
         raise RadarFileError(path, f"{date} and {time} are {stamp!r}, expected YYYYMMDD HHmmss") from None
 
 
-def _scaling(file: Any, picture: Picture) -> Scaling:
+def _coding(file: Any, picture: Picture) -> Coding:
     what, per_hour = _Levels(file, picture.path, "what"), 1.0
     gain, offset = what.optional("gain"), what.optional("offset")
     gain, offset = 1.0 if gain is None else gain, 0.0 if offset is None else offset
@@ -195,8 +196,10 @@ def _scaling(file: Any, picture: Picture) -> Scaling:
             span = f"from {picture.start} to {picture.end}"
             raise RadarFileError(file.filename, f"is a sum {span}; startdate, starttime and the end must say over what")
         per_hour = 3600.0 / picture.interval_s
-    unit = QUANTITIES[picture.quantity]
-    return Scaling(unit, gain, offset, what.optional("nodata"), what.optional("undetect"), per_hour)
+    nodata, undetect = (
+        frozenset(() if value is None else (value,)) for value in map(what.optional, ("nodata", "undetect"))
+    )
+    return Coding(QUANTITIES[picture.quantity], gain, offset, nodata, undetect, per_hour)
 
 
 def _grid(opened: Any, file: RadarFile, path: str) -> Grid:
