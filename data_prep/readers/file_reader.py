@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.errors import RadarFileError, UserError, in_words
+from data_prep.errors import RadarFileError, UserError, absent, in_words
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
@@ -190,10 +190,7 @@ class FileReader(ABC):
 
         for module, extra in self.modules:
             if find_spec(module) is None:
-                raise UserError(
-                    f"format {self.name} needs {module}, which is not installed; "
-                    f"install DS-Nowcast with its extra [{extra}]"
-                )
+                raise absent(f"format {self.name}", module, extra)
 
 
 def _checked(file: RadarFile, entry: Entry) -> Entry:

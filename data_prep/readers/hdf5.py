@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from data_prep.errors import RadarFileError, UserError, in_words
+from data_prep.errors import RadarFileError, UserError, absent, in_words
 from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
@@ -34,9 +34,7 @@ def require_h5py() -> Any:
     try:
         import h5py
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise UserError(
-            "this archive format needs h5py, which is not installed; install DS-Nowcast with its extra [hdf5]"
-        ) from error
+        raise absent("this archive format", "h5py", "hdf5") from error
     return h5py
 
 

@@ -197,5 +197,5 @@ def test_without_pyproj_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     projection._crs.cache_clear()
     projection._from_lonlat.cache_clear()
     monkeypatch.setitem(sys.modules, "pyproj", None)
-    with pytest.raises(UserError, match=r"with its extra \[geo\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[geo\]"):
         corner_of(SEVIR, -98.0, 38.0)

@@ -381,5 +381,5 @@ def test_damage_gives_frames_or_a_radar_file_error(flips: list[tuple[float, int]
 def test_without_rasterio_the_extra_is_named(make_tiff: MakeTiff, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_tiff(unit="mm/h")
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    with pytest.raises(UserError, match=r"with its extra \[geotiff\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[geotiff\]"):
         list(GeotiffReader().contents(RadarFile(path)))

@@ -304,9 +304,7 @@ def test_what_is_no_netcdf_file_is_named_with_the_reason(content: bytes, reason:
 
 def test_without_netcdf4_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "netCDF4", None)
-    with pytest.raises(
-        UserError, match=r"needs netCDF4, which is not installed; install DS-Nowcast with its extra \[netcdf\]"
-    ):
+    with pytest.raises(UserError, match=r"needs netCDF4, which is not installed; pip install 'ds-nowcast\[netcdf\]"):
         READER.scan([str(tmp_path)])
 
 
