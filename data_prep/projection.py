@@ -150,9 +150,8 @@ def to_cf(proj: str) -> dict[str, Any]:
     crs = _crs(proj)
     attributes = {key: value for key, value in crs.to_cf().items() if value != "unknown"}
     operation = crs.coordinate_operation  # None of longitude and latitude
-    if (
-        operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)"
-    ):  # pyproj knows the ellipsoidal one only
+    # pyproj knows the ellipsoidal one only
+    if operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)":
         given = {parameter.name: parameter.value for parameter in operation.params}
         attributes |= {
             "grid_mapping_name": "lambert_azimuthal_equal_area",

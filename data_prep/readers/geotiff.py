@@ -1,7 +1,7 @@
 """GeoTIFFs of a radar field from any source: a band is a frame, north-up or south-up, in metres or in degrees.
 
 A GeoTIFF (OGC 19-008r4) says where it lies; what its numbers are stands, if at all, in GDAL's metadata: a band's unit, scale
-and offset, nodata, description, tags. What is not there comes from a side-car JSON (`sidecar.SideCar`). A band's unit is
+and offset, nodata, description, tags. What is not there comes from a side-car JSON (`geotiff_side_car.SideCar`). A band's unit is
 looked for in: the side-car, its unit type, its and the file's tags `units` or `unit`, its description's brackets. Its time in:
 the side-car's form of the name, its and the file's tags, its description, the file's name, TIFFTAG_DATETIME last (by the
 TIFF standard that is when the file was made). It is taken as UTC and as the end of the interval.

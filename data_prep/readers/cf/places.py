@@ -23,9 +23,8 @@ LONLAT = "+proj=longlat +datum=WGS84 +no_defs"
 _UNEVEN = 0.1  # of a pixel: coordinates rounded to a few digits are this uneven
 _FULL_CIRCLE = 360.0
 _MOST_WKT = 1 << 16
-_UNITS = re.compile(
-    r"(?<!\S)\+?(units|to_meter)=\S+"
-)  # the coordinates have their own, +x_0 and +y_0 are in metres always
+# of a PROJ string, not of the coordinates, which have their own: +x_0 and +y_0 are in metres always
+_UNITS = re.compile(r"(?<!\S)\+?(units|to_meter)=\S+")
 _NAMES: dict[str, Axis] = {
     "projection_x_coordinate": "X", "longitude": "X", "grid_longitude": "X", "x": "X", "lon": "X",
     "projection_y_coordinate": "Y", "latitude": "Y", "grid_latitude": "Y", "y": "Y", "lat": "Y",
