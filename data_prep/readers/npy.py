@@ -1,7 +1,7 @@
 """Arrays of one's own: `.npy`, or `.npz` with one array or several, with a JSON side-car that tells all the rest.
 
 The side-car of `radar.npy` is `radar.json` beside it, or `npy.json` for all files of a folder; its keys are the fields of
-`npy_side_car.SideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
+`side_cars.ArraySideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
 refused too. Of a `.npy` only the frame that is asked for is read; an `.npz` that is deflated is read forwards
 (`numpy_files`), and whole, up to 512 MiB, where its frames do not lie one after the other (axes HWT, Fortran's order).
 
@@ -26,8 +26,8 @@ from data_prep.readers import Product, Reader
 from data_prep.readers.coding import Coding, coded_frame
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
-from data_prep.readers.npy_side_car import MOST_BYTES, SideCar, parse
 from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, npz_arrays, npz_names
+from data_prep.readers.side_cars import ArraySideCar, beside, parse, text_of
 
 FOLDER_SIDE_CAR = "npy.json"
 MOST_FRAMES = 1 << 20
@@ -37,7 +37,7 @@ MOST_FRAMES = 1 << 20
 class _File:
     """whole: the array, once it had to be read or mapped as one."""
 
-    side_car: SideCar
+    side_car: ArraySideCar
     array: StoredArray
     times: list[datetime]
     grid: Grid
@@ -61,7 +61,7 @@ class NpyReader(FileReader):
         opened = _OPENED.of(file, *self._side_car_of(file))
         product = Product(opened.side_car.product, opened.side_car.unit)
         for item, time in enumerate(opened.times):
-            yield Entry(time, product, item, opened.side_car.interval_s)
+            yield Entry(time, product, item, opened.side_car.whole_interval_s)
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """One frame: as stored with a Lookup where it is of 8 or 16 bit integers, else float32."""
@@ -80,22 +80,16 @@ class NpyReader(FileReader):
         given = self._side_car
         if isinstance(given, Mapping):
             return json.dumps(given), "the side-car given"
-        stem = PurePosixPath(file.plain_name).stem
-        found = RadarFile(given) if given else file.beside(f"{stem}.json") or file.beside(FOLDER_SIDE_CAR)
+        found = RadarFile(given) if given else beside(file, FOLDER_SIDE_CAR)
         if found is None:
-            what = f"has no side-car: write {stem}.json or {FOLDER_SIDE_CAR} beside it, with the keys"
-            raise RadarFileError(file.name, f"{what} {', '.join(SideCar.model_fields)}")
-        content = found.head(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise RadarFileError(found.name, f"is larger than {MOST_BYTES} bytes, which no side-car is")
-        try:
-            return content.decode("utf-8-sig"), found.name
-        except UnicodeDecodeError as error:
-            raise RadarFileError(found.name, f"is no UTF-8 text ({error})") from error
+            own = f"{PurePosixPath(file.plain_name).stem}.json"
+            what = f"has no side-car: write {own} or {FOLDER_SIDE_CAR} beside it, with the keys"
+            raise RadarFileError(file.name, f"{what} {', '.join(ArraySideCar.model_fields)}")
+        return text_of(found), found.name
 
 
 def _open(file: RadarFile, text: str, where: str) -> _File:
-    side_car = parse(text, where)
+    side_car = parse(ArraySideCar, text, where)
     array = _array(file, side_car.variable)
     if len(array.shape) != len(side_car.axes) or array.dtype.kind not in "iuf":
         what = f"is {array.shape} {array.dtype}, but its side-car's axes are {side_car.axes}"

@@ -103,7 +103,7 @@ def test_a_file_of_one_frame_has_the_time_in_its_name(make: Make, tmp_path: Path
     [left_out] = READER.scan([str(tmp_path)]).left_out
     assert (
         left_out.what.endswith("other.npy")
-        and "times are not known: time data 'other.npy' does not match" in left_out.detail
+        and "times are not known: its name is not of the side-car's form 'radar_" in left_out.detail
     )
 
 
@@ -230,7 +230,7 @@ def test_only_the_frame_that_is_asked_for_is_read(make: Make, monkeypatch: pytes
     ("changes", "reason"),
     [
         ({"pixels": [1, 1]}, "unknown key 'pixels', did you mean 'pixel'"),
-        ({"xyz": 1}, "unknown key 'xyz', the keys are unit, axes, rows"),
+        ({"xyz": 1}, "unknown key 'xyz', the keys are missing, .*, unit, axes, rows"),
         ({"unit": None}, "missing key 'unit': of gain"),
         ({"unit": "mm"}, "unit is 'mm': Input should be 'mm/h', 'dBZ' or 'kg/m2'"),
         ({"axes": "TWH"}, "axes is 'TWH': Input should be 'HW', 'THW' or 'HWT'"),
