@@ -25,8 +25,8 @@ from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
-from data_prep.readers.files import RadarFile
-from data_prep.readers.numpy_files import LastOpened, StoredArray, npz_arrays
+from data_prep.readers.files import LastOpened, RadarFile
+from data_prep.readers.numpy_files import StoredArray, npz_arrays
 from data_prep.readers.pickled_times import MOST_BYTES, pickled_times
 
 INTERVAL_S = 300
@@ -80,13 +80,13 @@ class MeteonetReader(FileReader):
         if "quality" in file.plain_name:
             yield LeftOut(file.name, "quality codes, not rain")
             return
-        opened = _OPENED.of(file)
+        opened = _OPENED.of(file.identity, file)
         for item, time in enumerate(opened.times):
             yield Entry(time, opened.product, item, INTERVAL_S)
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """One time's frame, its codes as they are stored."""
-        opened = _OPENED.of(file)
+        opened = _OPENED.of(file.identity, file)
         if entry.item >= len(opened.times):
             raise RadarFileError(file.name, f"now has {len(opened.times)} frames, not as it was listed")
         codes = opened.data.part(file, entry.item).astype(np.int16, copy=False).view(np.uint16)

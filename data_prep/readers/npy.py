@@ -25,8 +25,8 @@ from data_prep.frames import Grid, RadarFrame
 from data_prep.readers import Product, Reader
 from data_prep.readers.coding import Coding, coded_frame
 from data_prep.readers.file_reader import Entry, FileReader
-from data_prep.readers.files import RadarFile
-from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, npz_arrays, npz_names
+from data_prep.readers.files import LastOpened, RadarFile
+from data_prep.readers.numpy_files import StoredArray, npy_array, npz_arrays, npz_names
 from data_prep.readers.side_cars import ArraySideCar, beside, parse, text_of
 
 FOLDER_SIDE_CAR = "npy.json"
@@ -58,14 +58,14 @@ class NpyReader(FileReader):
 
     def contents(self, file: RadarFile) -> Iterator[Entry]:
         """One entry for each of the array's times."""
-        opened = _OPENED.of(file, *self._side_car_of(file))
+        opened = self._opened(file)
         product = Product(opened.side_car.product, opened.side_car.unit)
         for item, time in enumerate(opened.times):
             yield Entry(time, product, item, opened.side_car.whole_interval_s)
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """One frame: as stored with a Lookup where it is of 8 or 16 bit integers, else float32."""
-        opened = _OPENED.of(file, *self._side_car_of(file))
+        opened = self._opened(file)
         if entry.item >= len(opened.times):
             raise RadarFileError(file.name, f"now has {len(opened.times)} frames, not as it was listed")
         stored, side_car = _stored(file, opened, entry.item), opened.side_car
@@ -74,6 +74,10 @@ class NpyReader(FileReader):
         missing, undetect = frozenset(side_car.missing), frozenset(side_car.undetect)
         coding = Coding(side_car.unit, side_car.gain, side_car.offset, missing, undetect)
         return coded_frame(stored, coding, opened.times[entry.item], opened.grid)
+
+    def _opened(self, file: RadarFile) -> _File:
+        side_car = self._side_car_of(file)
+        return _OPENED.of((file.identity, side_car), file, *side_car)
 
     def _side_car_of(self, file: RadarFile) -> tuple[str, str]:
         """(its JSON, its name)."""
