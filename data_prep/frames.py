@@ -41,6 +41,16 @@ class Grid:
         return unit_of(self.proj)
 
     @property
+    def east(self) -> float:
+        """The coordinate of the outer edge of the last column."""
+        return self.west + self.shape[1] * self.pixel[1]
+
+    @property
+    def south(self) -> float:
+        """The coordinate of the outer edge of the last row."""
+        return self.north - self.shape[0] * self.pixel[0]
+
+    @property
     def x(self) -> NDArray[np.float64]:
         """Projection x, or longitude, of the pixel centres, (columns,), west to east."""
         return self.west + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.pixel[1]
@@ -55,7 +65,7 @@ class Grid:
         """(height, width) of a pixel in metres; of a grid in degrees that of its middle, on a round earth."""
         if self.unit == "m":
             return self.pixel
-        middle = math.radians(self.north - self.shape[0] * self.pixel[0] / 2)
+        middle = math.radians((self.north + self.south) / 2)
         degree_m = math.radians(1.0) * _EARTH_M
         return self.pixel[0] * degree_m, self.pixel[1] * degree_m * max(math.cos(middle), 1e-6)
 
@@ -96,6 +106,11 @@ class Grid:
 def unit_of(proj: str) -> GridUnit:
     """The unit of coordinates in that PROJ string: degrees where it says longitude and latitude."""
     return "degree" if _IN_DEGREES.search(proj) else "m"
+
+
+def wrapped(lon: float) -> float:
+    """A longitude in degrees, or a difference of two, from -180 on and below 180: the same number where it lies there."""
+    return lon - 360.0 * math.floor((lon + 180.0) / 360.0)
 
 
 def pixel_in_words(pixel: tuple[float, float], unit: GridUnit) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, RadarFrame
+from data_prep.frames import Grid, RadarFrame, unit_of, wrapped
 from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, Reader
 from data_prep.readers.coding import Coding
@@ -214,22 +214,19 @@ def _grid(opened: Any, file: RadarFile, path: str) -> Grid:
         for corner in ("UL", "UR", "LR", "LL")
     }
     west, north = corners["UL"]
+    west = wrapped(west) if unit_of(proj) == "degree" else west
     grid = Grid((rows, columns), proj, (height, width), west, north)
-    if grid.unit == "degree":
-        grid = Grid(grid.shape, proj, grid.pixel, (west + 180.0) % 360.0 - 180.0, north)
     _check_corners(file, grid, corners)
     return grid
 
 
 def _check_corners(file: RadarFile, grid: Grid, corners: dict[str, tuple[float, float]]) -> None:
     """Raises RadarFileError where the corners that a file states are not those of its pixels, to less than one."""
-    rows, columns = grid.shape
     for name, (x, y) in corners.items():
-        east_by = columns * grid.pixel[1] * (name[1] == "R")
-        south_by = rows * grid.pixel[0] * (name[0] == "L")
-        off_x, off_y = x - grid.west - east_by, y - grid.north + south_by
+        off_x = x - (grid.east if name[1] == "R" else grid.west)
+        off_y = y - (grid.south if name[0] == "L" else grid.north)
         if grid.unit == "degree":
-            off_x = (off_x + 180.0) % 360.0 - 180.0
+            off_x = wrapped(off_x)
         if not (abs(off_x) < grid.pixel[1] and abs(off_y) < grid.pixel[0]):
             off = f"{off_x / grid.pixel[1]:.1f} columns and {-off_y / grid.pixel[0]:.1f} rows"
             raise RadarFileError(file.name, f"its corner {name} lies {off} from where its pixels end, seen from UL")

@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, unit_of
+from data_prep.frames import Grid, unit_of, wrapped
 from data_prep.projection import corner_of, metric_proj
 from data_prep.readers.files import RadarFile
 from data_prep.readers.stamps import time_by
@@ -167,7 +167,7 @@ class ArraySideCar(SideCar):
         if self.corner_lonlat:
             west, north = corner_of(proj, *self.corner_lonlat)
         if unit_of(proj) == "degree":
-            west = (west + 180.0) % 360.0 - 180.0
+            west = wrapped(west)
         return Grid((rows, columns), proj, self.pixel, west, north)
 
 

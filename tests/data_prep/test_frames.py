@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.encoding import ENCODINGS
-from data_prep.frames import Grid, Lookup, RadarFrame, tile_starts
+from data_prep.frames import Grid, Lookup, RadarFrame, tile_starts, wrapped
 from tests.data_prep.fake_reader import START
 
 GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
@@ -19,6 +19,18 @@ GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
 def test_pixel_centres_go_from_north_to_south_and_west_to_east() -> None:
     assert (GRID.x[0], GRID.x[-1], len(GRID.x)) == (-2500.0, 26500.0, 30)
     assert (GRID.y[0], GRID.y[-1], len(GRID.y)) == (6750.0, -2750.0, 20)
+
+
+def test_the_outer_edges_lie_half_a_pixel_beyond_the_centres() -> None:
+    assert (GRID.east, GRID.south) == (GRID.x[-1] + GRID.pixel[1] / 2, GRID.y[-1] - GRID.pixel[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("lon", "same"),
+    [(-8.0123, -8.0123), (-180.0, -180.0), (180.0, -180.0), (190.5, -169.5), (-190.5, 169.5), (725.0, 5.0)],
+)
+def test_a_longitude_is_brought_within_half_a_turn_and_else_left_as_it_is(lon: float, same: float) -> None:
+    assert wrapped(lon) == same
 
 
 def test_a_crop_keeps_the_place_of_its_pixels() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.frames import Grid, unit_of
+from data_prep.frames import Grid, unit_of, wrapped
 from data_prep.projection import ProjectionError, from_cf, proj_of
 from data_prep.readers.cf.dataset import Dataset, Variable, text
 from data_prep.readers.cf.units import in_degrees, metres
@@ -123,7 +123,7 @@ def _from_180_west(columns: _Line) -> tuple[float, int]:
     if abs(columns.count * columns.step - _FULL_CIRCLE) < columns.step / 2.0:
         beyond = round((columns.high - 180.0) / columns.step) % columns.count
         return columns.low + beyond * columns.step - _FULL_CIRCLE * (beyond > 0), beyond
-    return (columns.low + 180.0) % _FULL_CIRCLE - 180.0, 0
+    return wrapped(columns.low), 0
 
 
 def _mapping(dataset: Dataset, field: Variable, axes: tuple[str, str]) -> Variable | None:
