@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,23 @@ from data_prep.float_table import FloatTable
 
 _MANY = 1 << 16  # values from which on a table is worth making
 Unit = Literal["mm/h", "dBZ", "kg/m2"]
+Floating = TypeVar("Floating", bound=np.floating[Any])
+NO_ECHO: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}  # what is dry; dbz8 begins there
+_LEAST: dict[Unit, float] = {"mm/h": -0.01, "dBZ": -100.0, "kg/m2": -0.01}  # a packed 0 may lie a little below it
+_MOST = float(np.finfo(np.float32).max)
 ZR_A, ZR_B = 200.0, 1.6  # Marshall and Palmer (1948): Z = 200 R^1.6, Z in mm^6/m^3, R in mm/h
+
+
+def plausible(values: NDArray[Floating], unit: Unit) -> NDArray[Floating]:
+    """The values, any shape, changed in place: NaN where none of that unit can have been measured.
+
+    Archives use infinity, rain below 0 and less than -100 dBZ as codes that they do not declare, and missing is not dry.
+    Rain and VIL that lie below 0 by less than 0.01 are 0, and -inf dBZ is no echo.
+    """
+    dry = np.isneginf(values) if unit == "dBZ" else (values < 0.0) & (values >= _LEAST[unit])
+    values[(values < _LEAST[unit]) | (values > _MOST)] = np.nan
+    values[dry] = NO_ECHO[unit]
+    return values
 
 
 def rain_to_dbz(rain_mm_h: ArrayLike) -> NDArray[np.float64]:
@@ -126,7 +142,7 @@ class Encoding:
 
 
 def _dbz8() -> Encoding:
-    dbz = np.linspace(-32.0, 95.0, 255)
+    dbz = np.linspace(NO_ECHO["dBZ"], 95.0, 255)
     rain = dbz_to_rain(dbz)
     rain[0] = 0.0  # code 0 is no echo: dry, not the tiny rate that -32 dBZ would be
     return Encoding(

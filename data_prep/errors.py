@@ -26,6 +26,11 @@ class UserError(ExpectedError):
     exit_code = 2
 
 
+def absent(what: str, module: str, extra: str) -> UserError:
+    """The error where `what` needs a module that is not installed. extra: of ours, that brings it."""
+    return UserError(f"{what} needs {module}, which is not installed; pip install 'ds-nowcast[{extra}]'")
+
+
 class RadarFileError(UserError):
     """A radar file that cannot be read: names the file and the reason, a line that can be printed and is not too long."""
 

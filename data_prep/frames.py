@@ -17,8 +17,6 @@ from data_prep.encoding import Encoding, Unit
 
 GridUnit = Literal["m", "degree"]
 _EARTH_M = 6_371_229.0  # mean radius, for lengths in metres of grids in degrees
-_PROJ_WORD = re.compile(r"\+?\w+(?:=[-+.,:@\w]+)?")  # no slash: a file's words open no other file
-_LONGEST_PROJ = 1000
 _BAND = 1 << 16  # pixels looked up at a time
 _IN_DEGREES = re.compile(r"\+proj=(longlat|latlong|lonlat|latlon)\b")
 
@@ -43,6 +41,16 @@ class Grid:
         return unit_of(self.proj)
 
     @property
+    def east(self) -> float:
+        """The coordinate of the outer edge of the last column."""
+        return self.west + self.shape[1] * self.pixel[1]
+
+    @property
+    def south(self) -> float:
+        """The coordinate of the outer edge of the last row."""
+        return self.north - self.shape[0] * self.pixel[0]
+
+    @property
     def x(self) -> NDArray[np.float64]:
         """Projection x, or longitude, of the pixel centres, (columns,), west to east."""
         return self.west + (np.arange(self.shape[1], dtype=np.float64) + 0.5) * self.pixel[1]
@@ -57,7 +65,7 @@ class Grid:
         """(height, width) of a pixel in metres; of a grid in degrees that of its middle, on a round earth."""
         if self.unit == "m":
             return self.pixel
-        middle = math.radians(self.north - self.shape[0] * self.pixel[0] / 2)
+        middle = math.radians((self.north + self.south) / 2)
         degree_m = math.radians(1.0) * _EARTH_M
         return self.pixel[0] * degree_m, self.pixel[1] * degree_m * max(math.cos(middle), 1e-6)
 
@@ -100,6 +108,11 @@ def unit_of(proj: str) -> GridUnit:
     return "degree" if _IN_DEGREES.search(proj) else "m"
 
 
+def wrapped(lon: float) -> float:
+    """A longitude in degrees, or a difference of two, from -180 on and below 180: the same number where it lies there."""
+    return lon - 360.0 * math.floor((lon + 180.0) / 360.0)
+
+
 def pixel_in_words(pixel: tuple[float, float], unit: GridUnit) -> str:
     """1000 x 1000 m."""
     return f"{pixel[0]:.6g} x {pixel[1]:.6g} {'m' if unit == 'm' else 'degrees'}"
@@ -110,23 +123,6 @@ def tile_starts(length: int, size: int, overlap: int) -> list[int]:
     assert 0 <= overlap < size <= length
     count = 1 + -(-(length - size) // (size - overlap))
     return [round(i * (length - size) / max(count - 1, 1)) for i in range(count)]
-
-
-def metric_proj(proj: str) -> str:
-    """The PROJ string with the earth's axes in metres.
-
-    Some archives (KNMI) give +a and +b in kilometres without saying so; an earth of less than 100 km is one of those.
-    Raises ValueError where it is not of words like +lat_0=90.
-    """
-    if len(proj) > _LONGEST_PROJ or not all(map(_PROJ_WORD.fullmatch, proj.split())):
-        raise ValueError(f"{proj[:100]!r} is no PROJ string (+proj=... +...)")
-
-    def to_metres(match: re.Match[str]) -> str:
-        axis, value = match.group(1), float(match.group(2))
-        return f"+{axis}={value * 1000.0 if value < 100_000 else value:.10g}"
-
-    proj = re.sub(r"\+(a|b|R)=([0-9.eE+]+)", to_metres, " ".join(proj.split()))
-    return proj if "+units=" in proj else proj + " +units=m"
 
 
 class Lookup:

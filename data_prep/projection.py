@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, absent
 from data_prep.frames import Grid, unit_of
 
 _FALSE = ("false_easting", "false_northing")
 _EARTH = ("earth_radius", "semi_major_axis", "semi_minor_axis", "inverse_flattening", "longitude_of_prime_meridian")
+_WORD = re.compile(r"\+?(\w+)(?:=([-+.,:@\w]+))?", re.ASCII)
+_OPENS_FILES = re.compile(r"init|\w*grids|file|model")
+_LONGEST = 1000
 _NO_MAP = ("geopotential_datum_name", "geoid_name", "towgs84")  # of heights, and of changes of datum
 
 
@@ -23,19 +26,54 @@ class ProjectionError(UserError):
     """A PROJ string that is no projection in metres and not longitude and latitude, or a place that lies outside one."""
 
 
+def metric_proj(proj: str) -> str:
+    """A file's PROJ string, of words that begin with +, with the earth's axes, and unless in degrees all lengths, in metres.
+
+    Some archives (KNMI) give +a and +b in kilometres without saying so; an earth of less than 100 km is one of those.
+    Raises ProjectionError where it is not one +proj=... with words like +lat_0=90, or where a word would open a file.
+    """
+    words = [_WORD.fullmatch(word) for word in proj.split()] if len(proj) <= _LONGEST else []
+    said = [(word[1], word[2]) for word in words if word]
+    if not said or len(said) < len(words) or [key for key, _ in said].count("proj") != 1:
+        raise ProjectionError(f"{proj[:100]!r} is no PROJ string (+proj=... +...)")
+    for key, value in said:
+        if (_OPENS_FILES.fullmatch(key) and value != "@null") or key in ("step", "axis") or value == "pipeline":
+            raise ProjectionError(f"PROJ string {proj[:100]!r} has +{key}, which a file's own may not; leave it out")
+    metric = " ".join(f"+{key}" if value is None else f"+{key}={_in_metres(key, value)}" for key, value in said)
+    return metric if "+units=" in metric or unit_of(metric) == "degree" else f"{metric} +units=m"
+
+
+def _in_metres(key: str, value: str) -> str:
+    if key not in ("a", "b", "R"):
+        return value
+    try:
+        length = float(value)
+    except ValueError:
+        length = 0.0
+    if not 0.0 < length < np.inf:
+        raise ProjectionError(f"a PROJ string's earth has +{key}={value}, expected a length")
+    return f"{length * 1000.0 if length < 100_000 else length:.10g}"
+
+
+def proj_of(proj: str) -> str:
+    """As `metric_proj`, of a string that pyproj takes. Raises ProjectionError also where it does not, or as `corner_of`."""
+    proj = metric_proj(proj)
+    _crs(proj)
+    return proj
+
+
 def _pyproj() -> Any:
     try:
         import pyproj
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise UserError(
-            "map projections need pyproj, which is not installed; install DS-Nowcast with its extra [geo]"
-        ) from error
+        raise absent("a map projection", "pyproj", "geo") from error
     return pyproj
 
 
 @lru_cache(maxsize=64)
 def _crs(proj: str) -> Any:
     pyproj = _pyproj()
+    metric_proj(proj)
     try:
         crs = pyproj.CRS.from_user_input(proj)
     except pyproj.exceptions.ProjError as error:
@@ -53,8 +91,11 @@ def _crs(proj: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _from_lonlat(proj: str) -> Any:
-    crs = _crs(proj)  # longitude and latitude on the projection's own earth: no change of datum
-    return _pyproj().Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    crs, pyproj = _crs(proj), _pyproj()
+    try:  # longitude and latitude on the projection's own earth: no change of datum
+        return pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise ProjectionError(f"PROJ string {proj!r} cannot be used by pyproj ({error})") from error
 
 
 def corner_of(proj: str, lon: float, lat: float) -> tuple[float, float]:
@@ -109,9 +150,8 @@ def to_cf(proj: str) -> dict[str, Any]:
     crs = _crs(proj)
     attributes = {key: value for key, value in crs.to_cf().items() if value != "unknown"}
     operation = crs.coordinate_operation  # None of longitude and latitude
-    if (
-        operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)"
-    ):  # pyproj knows the ellipsoidal one only
+    # pyproj knows the ellipsoidal one only
+    if operation and operation.method_name == "Lambert Azimuthal Equal Area (Spherical)":
         given = {parameter.name: parameter.value for parameter in operation.params}
         attributes |= {
             "grid_mapping_name": "lambert_azimuthal_equal_area",
@@ -158,8 +198,7 @@ def _from_cf(attributes: tuple[tuple[str, str | tuple[Any, ...]], ...], unit_m: 
                 if name in given and not np.isfinite(float(given[name])):
                     raise ValueError(f"{name} is {given[name]}")
             crs = pyproj.CRS.from_cf(given)
-        with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
-            proj = str(crs.to_proj4()).removesuffix(" +type=crs")
+        proj = _proj4(crs)
     except (pyproj.exceptions.ProjError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ProjectionError(f"it is refused by pyproj ({reason})") from error
@@ -170,14 +209,19 @@ def _from_cf(attributes: tuple[tuple[str, str | tuple[Any, ...]], ...], unit_m: 
     return proj
 
 
+def _proj4(crs: Any) -> str:
+    """Without the grids of a change of datum, which nothing here makes."""
+    with warnings.catch_warnings(action="ignore"):  # of what a PROJ string cannot hold: names and areas of use
+        proj = str(crs.to_proj4()).removesuffix(" +type=crs")
+    return re.sub(r" \+nadgrids=(?!@null )\S+", "", proj)
+
+
 @lru_cache(maxsize=64)
 def proj_of_wkt(wkt: str) -> str:
     """The PROJ string of a coordinate system given as WKT. Raises ProjectionError where none is as good, or as `corner_of`."""
     pyproj = _pyproj()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that names and codes are lost: a Grid needs neither
-            proj = str(pyproj.CRS.from_wkt(wkt).to_proj4()).removesuffix(" +type=crs")
+        proj = _proj4(pyproj.CRS.from_wkt(wkt).to_2d())
     except pyproj.exceptions.ProjError as error:
         raise ProjectionError(f"its coordinate system has no PROJ string ({error}); reproject it") from error
     _crs(proj)

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit, dbz_to_rain, rain_to_dbz
+from data_prep.encoding import NO_ECHO, Unit, dbz_to_rain, rain_to_dbz
 from data_prep.errors import UserError
 from data_prep.frames import Grid, RadarFrame
 
-NO_ECHO_DBZ = -32.0
 LEAST_SEEN = 0.5  # share of a pixel's area and time
 _ALMOST = 1e-6
 _BAND_PIXELS = 1 << 20  # averaged at a time, so that float64 copies of a continent are never held
@@ -73,13 +72,13 @@ def linear(values: NDArray[np.floating], unit: Unit) -> NDArray[np.float64]:
     """What may be averaged: rain rate for reflectivity (no echo is 0), the values themselves otherwise."""
     if unit != "dBZ":
         return np.asarray(values, np.float64)
-    return np.where(values <= NO_ECHO_DBZ, 0.0, dbz_to_rain(values))
+    return np.where(values <= NO_ECHO["dBZ"], 0.0, dbz_to_rain(values))
 
 
 def from_linear(values: NDArray[np.float64], unit: Unit) -> NDArray[np.float32]:
     """The inverse of `linear`."""
     if unit == "dBZ":
-        values = np.maximum(rain_to_dbz(values), NO_ECHO_DBZ)
+        values = np.maximum(rain_to_dbz(values), NO_ECHO["dBZ"])
     return values.astype(np.float32)
 
 

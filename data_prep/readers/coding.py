@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.frames import Grid, Lookup, RadarFrame
-
-DRY: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}  # dbz8's "no echo" is -32 dBZ
-_LEAST: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -100.0, "kg/m2": 0.0}  # below: undeclared codes such as -9999
 
 # Words in lower case without blanks, ^, *, (); water of 1 mm is 1 kg/m2. How much of the unit one of the word is. No m/s and
 # no m: a radar has velocities and heights in those.
@@ -62,35 +59,38 @@ def meaning_of(words: str, interval_s: float | None = None) -> Meaning | None:
 
 @dataclass(frozen=True)
 class Coding:
-    """Value in `unit` = gain * stored + offset; `missing` and `undetect` are stored numbers: no data, and dry."""
+    """Value in `unit` = (gain * stored + offset) * factor; `missing`, `undetect`: stored numbers of no data, of no echo."""
 
     unit: Unit
     gain: float = 1.0
     offset: float = 0.0
     missing: frozenset[float] = frozenset()
     undetect: frozenset[float] = frozenset()
+    factor: float = 1.0
+
+    def special(self, stored: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where stored numbers (any shape) stand for no data, and where for no echo."""
+        return _any_of(stored, self.missing), _any_of(stored, self.undetect)
 
     def values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """float32, same shape, in `unit`: NaN for no data, `DRY` for no echo.
-
-        What no rain rate or reflectivity can be (below 0 mm/h or -100 dBZ, infinite) is no data too; -inf dBZ is no echo.
-        """
-        kind = stored.dtype if stored.dtype.kind == "f" else np.dtype(np.float64)
+        """float32, same shape, in `unit`: NaN for no data and for what is not `plausible`, `NO_ECHO` for no echo."""
         with np.errstate(invalid="ignore", over="ignore"):
-            values = stored * kind.type(self.gain) + kind.type(self.offset)
-            dry = _any_of(stored, self.undetect)
-            if self.unit == "dBZ":
-                dry |= np.isneginf(values)
-            values[~(values >= _LEAST[self.unit]) | np.isposinf(values)] = np.nan
-            values[dry] = DRY[self.unit]
-            values[_any_of(stored, self.missing)] = np.nan
-            return np.asarray(values, np.float32)
+            missing, dry = self.special(stored)
+            values = plausible((stored.astype(np.float64) * self.gain + self.offset) * self.factor, self.unit)
+        values[dry] = NO_ECHO[self.unit]
+        values[missing] = np.nan
+        return values.astype(np.float32)
 
 
 def _any_of(stored: NDArray[Any], numbers: frozenset[float]) -> NDArray[np.bool_]:
-    found = np.zeros(stored.shape, np.bool_)
-    for number in numbers:  # as the file's type holds it: -3.4e38 written as float32 is another float64
-        found |= stored == (stored.dtype.type(number) if stored.dtype.kind == "f" else number)
+    """Floats are compared in at most 32 bits: a file may keep them in 32 and the number in 64, or the other way round."""
+    found, is_float = np.zeros(stored.shape, np.bool_), stored.dtype.kind == "f"
+    if is_float and stored.itemsize > 4:
+        stored = stored.astype(np.float32)
+    for number in numbers:
+        as_stored = stored.dtype.type(number) if is_float else number
+        if np.isinf(as_stored) == np.isinf(number):
+            found |= stored == as_stored
     return found
 
 
@@ -103,15 +103,16 @@ def coded_frame(
     """
     if stored.dtype.kind in "iu" and stored.itemsize <= 2 and unseen is None:
         codes = stored.view(f"u{stored.itemsize}")
-        return RadarFrame(codes, coding.unit, time, grid, _lookup(coding, stored.dtype.str))
+        return RadarFrame(codes, coding.unit, time, grid, lookup_of(coding, stored.dtype.str))
     field = coding.values(stored)
     if unseen is not None:
         field[unseen] = np.nan
     return RadarFrame(field, coding.unit, time, grid)
 
 
-@lru_cache(maxsize=16)
-def _lookup(coding: Coding, dtype: str) -> Lookup:
+@lru_cache(maxsize=32)
+def lookup_of(coding: Coding, dtype: str) -> Lookup:
+    """The meaning of stored integers of up to 16 bits as unsigned codes, which it was made for before where it could be."""
     kind = np.dtype(dtype)
     codes = np.arange(1 << 8 * kind.itemsize).astype(f"u{kind.itemsize}").view(kind)
     return Lookup(coding.values(codes))

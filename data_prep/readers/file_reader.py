@@ -17,16 +17,16 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.errors import RadarFileError, UserError, in_words
+from data_prep.errors import RadarFileError, UserError, absent, in_words
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
 from data_prep.readers.files import RadarFile, archive_files, check_ordinary, fits
+from data_prep.readers.stamps import YEARS
 from data_prep.readers.tars import is_tar, tar_members
 from data_prep.workers import reading
 
 _SAME_TIME_S = 1.0
-_YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
 _MOST_NAME = 100
 _LOOKED_THROUGH = 1000  # frames of other kinds in a file, before the first that is wanted
 
@@ -190,17 +190,16 @@ class FileReader(ABC):
 
         for module, extra in self.modules:
             if find_spec(module) is None:
-                raise UserError(
-                    f"format {self.name} needs {module}, which is not installed; "
-                    f"install DS-Nowcast with its extra [{extra}]"
-                )
+                raise absent(f"format {self.name}", module, extra)
 
 
 def _checked(file: RadarFile, entry: Entry) -> Entry:
     """Raises RadarFileError where a damaged file gives what a build of all others would fail at."""
-    if entry.time.year not in _YEARS:
-        what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {_YEARS[0]} to {_YEARS[-1]}"
+    if entry.time.year not in YEARS:
+        what = f"its time is {entry.time:%Y-%m-%d %H:%M}, expected one from {YEARS[0]} to {YEARS[-1]}"
         raise RadarFileError(file.name, what)
+    if entry.interval_s is not None and entry.interval_s <= 0:
+        raise RadarFileError(file.name, f"its frame covers {entry.interval_s} s, expected more than 0")
     name = entry.product.name
     if not name.isprintable() or len(name) > _MOST_NAME:
         raise RadarFileError(file.name, f"its product's name is {name!r}, expected a short text")

@@ -6,11 +6,11 @@ import glob
 import io
 import os
 import weakref
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from data_prep.errors import RadarFileError, UserError
 from data_prep.readers.tars import is_tar, tar_member
@@ -18,6 +18,8 @@ from data_prep.readers.unpacking import compression, decompressing, identity, un
 
 MOST_PIXELS = 1 << 27  # of one frame; the largest known, MRMS, has 24.5 million
 _COMPRESSED = (".gz", ".bz2")
+
+Opened = TypeVar("Opened")
 
 
 def matches(source: str) -> list[Path]:
@@ -169,3 +171,25 @@ def _content(path: Path, member: str, size: int, changed_ns: int) -> bytes:
         return unpacked(io.BytesIO(tar_member(path, member)), f"{path}/{member}")
     with open(path, "rb") as file:
         return unpacked(file, str(path))
+
+
+class LastOpened(Generic[Opened]):
+    """What `make` gave last, of this process: consecutive frames mostly come from one file.
+
+    close: is called with it before another is made in its place.
+    """
+
+    def __init__(self, make: Callable[..., Opened], close: Callable[[Opened], Any] = lambda _: None) -> None:
+        self._make, self._close, self._last = make, close, dict[Hashable, Opened]()
+
+    def of(self, key: Hashable, *given: Any) -> Opened:
+        """`make(*given)`, made again where the key is another, such as that of a file that has changed."""
+        if key not in self._last:
+            self.forget()
+            self._last[key] = self._make(*given)
+        return self._last[key]
+
+    def forget(self) -> None:
+        """Closes what is open."""
+        while self._last:
+            self._close(self._last.popitem()[1])

@@ -1,7 +1,7 @@
 """GeoTIFFs of a radar field from any source: a band is a frame, north-up or south-up, in metres or in degrees.
 
 A GeoTIFF (OGC 19-008r4) says where it lies; what its numbers are stands, if at all, in GDAL's metadata: a band's unit, scale
-and offset, nodata, description, tags. What is not there comes from a side-car JSON (`sidecar.SideCar`). A band's unit is
+and offset, nodata, description, tags. What is not there comes from a side-car JSON (`side_cars.RasterSideCar`). A band's unit is
 looked for in: the side-car, its unit type, its and the file's tags `units` or `unit`, its description's brackets. Its time in:
 the side-car's form of the name, its and the file's tags, its description, the file's name, TIFFTAG_DATETIME last (by the
 TIFF standard that is when the file was made). It is taken as UTC and as the end of the interval.
@@ -22,9 +22,9 @@ from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.coding import UNIT_WORDS, Coding, coded_frame, meaning_of
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
-from data_prep.readers.geotiff_side_car import SideCar, side_car
 from data_prep.readers.raster import data_bands, grid_of, open_geotiff, read_band, unseen
-from data_prep.readers.stamps import time_by, times_in
+from data_prep.readers.side_cars import RasterSideCar, beside, parse, text_of
+from data_prep.readers.stamps import times_in
 
 FOLDER_WIDE = "geotiff.json"
 NAMES: dict[Unit, str] = {"mm/h": "rain", "dBZ": "reflectivity", "kg/m2": "vil"}
@@ -65,7 +65,8 @@ class GeotiffReader(FileReader):
 
 
 def _bands(file: RadarFile, dataset: Any) -> Iterator[Band | LeftOut]:
-    note, tags = side_car(file, FOLDER_WIDE), _tags(dataset)
+    found, tags = beside(file, FOLDER_WIDE), _tags(dataset)
+    note = parse(RasterSideCar, text_of(found), found.name) if found else RasterSideCar()
     numbers = data_bands(file, dataset)
     codings = {number: _coding(dataset, number, note, tags) for number in numbers}
     if not any(isinstance(coding, Coding) for coding in codings.values()):
@@ -82,7 +83,7 @@ def _bands(file: RadarFile, dataset: Any) -> Iterator[Band | LeftOut]:
             raise RadarFileError(file.name, f"has no time in its tags or name; {_time_advice(file)}")
         alone = are_times or len(numbers) == 1
         name = NAMES[coding.unit] if alone else dataset.descriptions[number - 1] or f"band {number}"
-        yield Band(Entry(time, Product(name, coding.unit), number, _whole(note.interval_s)), coding)
+        yield Band(Entry(time, Product(name, coding.unit), number, note.whole_interval_s), coding)
 
 
 def _tags(dataset: Any, number: int = 0) -> dict[str, str]:
@@ -91,7 +92,7 @@ def _tags(dataset: Any, number: int = 0) -> dict[str, str]:
     return {key.lower(): value for key, value in found.items()}
 
 
-def _coding(dataset: Any, number: int, note: SideCar, tags: Mapping[str, str]) -> Coding | str:
+def _coding(dataset: Any, number: int, note: RasterSideCar, tags: Mapping[str, str]) -> Coding | str:
     """What a band's numbers mean, or why that is not known."""
     own, i = _tags(dataset, number), number - 1
     bracketed = _IN_BRACKETS.search(dataset.descriptions[i] or "")
@@ -110,8 +111,8 @@ def _coding(dataset: Any, number: int, note: SideCar, tags: Mapping[str, str]) -
     gain = dataset.scales[i] if note.gain is None else note.gain
     offset = dataset.offsets[i] if note.offset is None else note.offset
     nodata = () if dataset.nodatavals[i] is None else (float(dataset.nodatavals[i]),)
-    missing = note.nodata or frozenset(number for number in nodata if number == number)
-    return Coding(meaning.unit, gain * meaning.factor, offset * meaning.factor, missing, note.undetect)
+    missing = frozenset(note.missing) or frozenset(number for number in nodata if number == number)
+    return Coding(meaning.unit, gain * meaning.factor, offset * meaning.factor, missing, frozenset(note.undetect))
 
 
 def _own_time(dataset: Any, number: int) -> datetime | None:
@@ -120,20 +121,16 @@ def _own_time(dataset: Any, number: int) -> datetime | None:
     return next((found.pop() for text in texts if len(found := times_in(text)) == 1), None)
 
 
-def _time(file: RadarFile, note: SideCar, tags: Mapping[str, str]) -> datetime | None:
-    name = PurePosixPath(file.plain_name).stem
-    if note.time is not None:
-        try:
-            time = time_by(note.time, name)
-        except ValueError as error:
-            raise RadarFileError(file.name, f"its side-car's {error}") from error
-        if time is None:
-            raise RadarFileError(file.name, f"its name is not of the side-car's form {note.time!r}")
-        return time
+def _time(file: RadarFile, note: RasterSideCar, tags: Mapping[str, str]) -> datetime | None:
+    try:
+        if said := note.time_in(file.plain_name):
+            return said
+    except ValueError as error:
+        raise RadarFileError(file.name, str(error)) from error
     for key in _TIME_TAGS:
         if len(found := times_in(tags.get(key, ""))) == 1:
             return found.pop()
-    found = times_in(name)
+    found = times_in(PurePosixPath(file.plain_name).stem)
     if len(found) > 1:
         raise RadarFileError(file.name, f"has {len(found)} times in its name; {_time_advice(file)}")
     return next(iter(found or times_in(tags.get("tifftag_datetime", ""))), None)
@@ -148,11 +145,7 @@ def _advice(file: RadarFile) -> str:
 
 
 def _time_advice(file: RadarFile) -> str:
-    return f'write {{"time": "*_%Y%m%d%H%M*"}}, the form of its name, in {_beside(file)}'
-
-
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds)
+    return f'write {{"name_time": "*_%Y%m%d%H%M*"}}, the form of its name, in {_beside(file)}'
 
 
 READER: Reader = GeotiffReader()

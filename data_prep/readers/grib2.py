@@ -54,9 +54,8 @@ class Field:
     sections: dict[int, Section]
     bitmap: tuple[int, int] | None
     values: tuple[int, int]
-    only_until: (
-        int | None
-    )  # where the file would end if this was all that it holds; None where more follows or is before
+    # where the file would end if this was all that it holds; None where more follows or is before
+    only_until: int | None
 
     @property
     def parameter(self) -> tuple[int, int, int]:

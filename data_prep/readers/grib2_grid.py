@@ -55,9 +55,8 @@ def grid_of(field: Field) -> tuple[Grid, int]:
 
 
 def _on_earth(grid: Grid) -> bool:
-    (rows, columns), (height, width) = grid.shape, grid.pixel
-    within = grid.north <= 90.001 and grid.north - rows * height >= -90.001  # a pole may be an edge
-    return within and -180.001 <= grid.west < 180.0 and columns * width <= 360.001
+    within = grid.north <= 90.001 and grid.south >= -90.001  # a pole may be an edge
+    return within and -180.001 <= grid.west < 180.0 and grid.east - grid.west <= 360.001
 
 
 def _step(section: Section, octets: tuple[int, int], flag: int, span: int, count: int, what: str) -> float:

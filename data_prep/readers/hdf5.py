@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from data_prep.errors import RadarFileError, UserError, in_words
+from data_prep.errors import RadarFileError, UserError, absent, in_words
 from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
@@ -34,9 +34,7 @@ def require_h5py() -> Any:
     try:
         import h5py
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise UserError(
-            "this archive format needs h5py, which is not installed; install DS-Nowcast with its extra [hdf5]"
-        ) from error
+        raise absent("this archive format", "h5py", "hdf5") from error
     return h5py
 
 
@@ -103,15 +101,32 @@ def check_dimension_lists(file: RadarFile) -> None:
     """
     with open_hdf5(file, "netcdf") as opened:
         h5a = require_h5py().h5a
-        for name in names(opened):
-            found = member(opened, name)
-            if not hasattr(found, "chunks") or not h5a.exists(found.id, b"DIMENSION_LIST"):
+        for found in _datasets(opened):
+            if not h5a.exists(found.id, b"DIMENSION_LIST"):
                 continue
-            entries = h5a.open(found.id, b"DIMENSION_LIST").shape
-            if entries != (len(found.shape),):
-                raise RadarFileError(
-                    file.name, f"{name!r} has {len(found.shape)} dimensions and names {entries} of them"
-                )
+            named, dims = h5a.open(found.id, b"DIMENSION_LIST").shape, len(found.shape)
+            if named != (dims,):
+                what = f"{found.name.lstrip('/')!r} has {dims} dimensions and names {named} of them"
+                raise RadarFileError(file.name, what)
+
+
+def _datasets(file: Any) -> Iterator[Any]:
+    """All datasets of a file, also those in groups. Raises RadarFileError where they and the groups are over MOST_LINKS."""
+    groups, seen, h5o = [file], set[int](), require_h5py().h5o
+    while groups:
+        group = groups.pop()
+        for name in names(group):
+            found = member(group, name)
+            address = h5o.get_info(found.id).addr
+            if address in seen:  # a link may lead back to a group above
+                continue
+            seen.add(address)
+            if len(seen) > MOST_LINKS:
+                raise RadarFileError(file.filename, f"holds more than {MOST_LINKS} groups and datasets")
+            if hasattr(found, "keys"):
+                groups.append(found)
+            elif hasattr(found, "chunks"):
+                yield found
 
 
 def dataset(file: Any, name: str, shape: tuple[int | None, ...], dtype: DTypeLike | None) -> Any:

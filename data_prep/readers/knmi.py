@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj
+from data_prep.frames import Grid, Lookup, RadarFrame
+from data_prep.projection import metric_proj
 from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, member, numbers, open_hdf5, text
 from data_prep.readers.hdf5_chunks import read
-from data_prep.readers.scaling import NO_ECHO_DBZ
 
 # by image_geo_parameter: a sum becomes a rate by its interval
 PRODUCTS = {
@@ -79,7 +79,7 @@ class KnmiReader(FileReader):
             header = _header(opened, file)
         if header.valid not in (None, header.end):
             return [LeftOut(file.name, "a forecast, not an observation", f"valid at {header.valid:%Y-%m-%d %H:%M} UTC")]
-        return [Entry(header.end, header.product, interval_s=header.interval_s)]
+        return [Entry(header.end, header.product, interval_s=header.interval_s or None)]
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """The file's one frame."""
@@ -164,7 +164,7 @@ def _lookup(gain: float, offset: float, missing: frozenset[int], unit: Unit, cod
     codes = np.arange(1 << 8 * code_bytes)
     values = np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset)
     if unit == "dBZ" and code_bytes == 1:
-        values[_NO_ECHO] = NO_ECHO_DBZ
+        values[_NO_ECHO] = NO_ECHO[unit]
     return Lookup(values)
 
 

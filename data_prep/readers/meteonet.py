@@ -20,18 +20,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import LeftOut, Product, Reader
 from data_prep.readers.file_reader import Entry, FileReader
-from data_prep.readers.files import RadarFile
-from data_prep.readers.numpy_files import LastOpened, StoredArray, npz_arrays
+from data_prep.readers.files import LastOpened, RadarFile
+from data_prep.readers.numpy_files import StoredArray, npz_arrays
 from data_prep.readers.pickled_times import MOST_BYTES, pickled_times
 
 INTERVAL_S = 300
 MOST_FRAMES = 1 << 16  # of one file; ten days have 3,168
-NO_ECHO_DBZ = -32.0
 _NAME = re.compile(r"(rainfall|reflectivity_old|reflectivity_new)_(NW|SE)(?![A-Za-z])")
 _WGS84 = "+proj=longlat +datum=WGS84 +no_defs"
 # North-west corners: DOMAINS of meteofrance/meteonet, data_exploration/utils/coordinates_and_projection.py. NW is compared
@@ -81,13 +80,13 @@ class MeteonetReader(FileReader):
         if "quality" in file.plain_name:
             yield LeftOut(file.name, "quality codes, not rain")
             return
-        opened = _OPENED.of(file)
+        opened = _OPENED.of(file.identity, file)
         for item, time in enumerate(opened.times):
             yield Entry(time, opened.product, item, INTERVAL_S)
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """One time's frame, its codes as they are stored."""
-        opened = _OPENED.of(file)
+        opened = _OPENED.of(file.identity, file)
         if entry.item >= len(opened.times):
             raise RadarFileError(file.name, f"now has {len(opened.times)} frames, not as it was listed")
         codes = opened.data.part(file, entry.item).astype(np.int16, copy=False).view(np.uint16)
@@ -150,7 +149,7 @@ def _grid_of(file: RadarFile, shape: tuple[int, int], of: RadarFile) -> Grid:
 def _lookup(kind: str) -> Lookup:
     unit, gain, lowest, echo_from, highest = _CODES[kind]
     codes = np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.int64)
-    values = np.where(codes < echo_from, 0.0 if unit == "mm/h" else NO_ECHO_DBZ, gain * codes)
+    values = np.where(codes < echo_from, NO_ECHO[unit], gain * codes)
     return Lookup(np.where((codes < lowest) | (codes > highest), np.nan, values))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit
 from data_prep.errors import RadarFileError
 from data_prep.frames import Lookup, RadarFrame
 from data_prep.readers import LeftOut, Product, Reader
@@ -110,7 +110,7 @@ def _physical(codes: NDArray[Any], packed: Packing, unit: Unit, hours: float) ->
     flagged = values < flags.least
     physical = np.where(flagged | (codes >= 1 << packed.bits), np.nan, values / hours)
     if flags.no_echo is not None:
-        physical[flagged & (np.abs(values - flags.no_echo) < 1e-3)] = flags.dry
+        physical[flagged & (np.abs(values - flags.no_echo) < 1e-3)] = NO_ECHO[unit]
     return physical.astype(np.float32)
 
 

@@ -139,11 +139,10 @@ MANY_LEVELS = 9  # the category of which each time has one file per height
 
 
 class Flags(NamedTuple):
-    """What values below `least` mean: `no_echo` is dry, which has the value `dry`; all others are no data."""
+    """What values below `least` mean: `no_echo` is dry; all others are no data."""
 
     least: float
     no_echo: float | None
-    dry: float
 
 
 # "Missing" in the table is where radars look and find nothing, "No Coverage" (-999, -3) where none looks: of a real
@@ -151,9 +150,9 @@ class Flags(NamedTuple):
 # 1474, and NSSL's own MRMS_to_CFncdf (mrms-support), whose "missing" rain rate is 0. Rain has 0 where it is dry, and its
 # flag -1, which those files do not use, is taken as no data.
 FLAGS: dict[Unit, Flags] = {
-    "dBZ": Flags(-90.0, -99.0, -32.0),
-    "kg/m2": Flags(0.0, -1.0, 0.0),
-    "mm/h": Flags(0.0, None, 0.0),
+    "dBZ": Flags(-90.0, -99.0),
+    "kg/m2": Flags(0.0, -1.0),
+    "mm/h": Flags(0.0, None),
 }
 
 

@@ -1,7 +1,7 @@
 """Arrays of one's own: `.npy`, or `.npz` with one array or several, with a JSON side-car that tells all the rest.
 
 The side-car of `radar.npy` is `radar.json` beside it, or `npy.json` for all files of a folder; its keys are the fields of
-`side_car.SideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
+`side_cars.ArraySideCar`. An array without one is refused: nothing about it is guessed. Object arrays, which are pickles, are
 refused too. Of a `.npy` only the frame that is asked for is read; an `.npz` that is deflated is read forwards
 (`numpy_files`), and whole, up to 512 MiB, where its frames do not lie one after the other (axes HWT, Fortran's order).
 
@@ -14,42 +14,30 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, Lookup, RadarFrame
+from data_prep.frames import Grid, RadarFrame
 from data_prep.readers import Product, Reader
+from data_prep.readers.coding import Coding, coded_frame
 from data_prep.readers.file_reader import Entry, FileReader
-from data_prep.readers.files import RadarFile
-from data_prep.readers.npy_side_car import MOST_BYTES, SideCar, parse
-from data_prep.readers.numpy_files import LastOpened, StoredArray, npy_array, npz_arrays, npz_names
+from data_prep.readers.files import LastOpened, RadarFile
+from data_prep.readers.numpy_files import StoredArray, npy_array, npz_arrays, npz_names
+from data_prep.readers.side_cars import ArraySideCar, beside, parse, text_of
 
 FOLDER_SIDE_CAR = "npy.json"
 MOST_FRAMES = 1 << 20
-_DRY: dict[Unit, float] = {"mm/h": 0.0, "dBZ": -32.0, "kg/m2": 0.0}
-
-
-class _Meaning(NamedTuple):
-    """Of stored values, as the side-car says."""
-
-    unit: Unit
-    gain: float
-    offset: float
-    missing: tuple[float, ...]
-    undetect: tuple[float, ...]
 
 
 @dataclass
 class _File:
     """whole: the array, once it had to be read or mapped as one."""
 
-    side_car: SideCar
+    side_car: ArraySideCar
     array: StoredArray
     times: list[datetime]
     grid: Grid
@@ -70,51 +58,42 @@ class NpyReader(FileReader):
 
     def contents(self, file: RadarFile) -> Iterator[Entry]:
         """One entry for each of the array's times."""
-        opened = _OPENED.of(file, *self._side_car_of(file))
+        opened = self._opened(file)
         product = Product(opened.side_car.product, opened.side_car.unit)
         for item, time in enumerate(opened.times):
-            yield Entry(time, product, item, opened.side_car.interval_s)
+            yield Entry(time, product, item, opened.side_car.whole_interval_s)
 
     def frame(self, file: RadarFile, entry: Entry) -> RadarFrame:
         """One frame: as stored with a Lookup where it is of 8 or 16 bit integers, else float32."""
-        opened = _OPENED.of(file, *self._side_car_of(file))
+        opened = self._opened(file)
         if entry.item >= len(opened.times):
             raise RadarFileError(file.name, f"now has {len(opened.times)} frames, not as it was listed")
         stored, side_car = _stored(file, opened, entry.item), opened.side_car
         if side_car.rows == "south_first":
             stored = stored[::-1]
-        meaning = _Meaning(
-            side_car.unit, side_car.gain, side_car.offset, tuple(side_car.missing), tuple(side_car.undetect)
-        )
-        codes = None
-        if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
-            codes = _lookup(stored.dtype.str, meaning)
-            stored = stored.view(f"u{stored.dtype.itemsize}")
-        else:
-            stored = _values(stored, meaning)
-        return RadarFrame(stored, side_car.unit, opened.times[entry.item], opened.grid, codes)
+        missing, undetect = frozenset(side_car.missing), frozenset(side_car.undetect)
+        coding = Coding(side_car.unit, side_car.gain, side_car.offset, missing, undetect)
+        return coded_frame(stored, coding, opened.times[entry.item], opened.grid)
+
+    def _opened(self, file: RadarFile) -> _File:
+        side_car = self._side_car_of(file)
+        return _OPENED.of((file.identity, side_car), file, *side_car)
 
     def _side_car_of(self, file: RadarFile) -> tuple[str, str]:
         """(its JSON, its name)."""
         given = self._side_car
         if isinstance(given, Mapping):
             return json.dumps(given), "the side-car given"
-        stem = PurePosixPath(file.plain_name).stem
-        found = RadarFile(given) if given else file.beside(f"{stem}.json") or file.beside(FOLDER_SIDE_CAR)
+        found = RadarFile(given) if given else beside(file, FOLDER_SIDE_CAR)
         if found is None:
-            what = f"has no side-car: write {stem}.json or {FOLDER_SIDE_CAR} beside it, with the keys"
-            raise RadarFileError(file.name, f"{what} {', '.join(SideCar.model_fields)}")
-        content = found.head(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise RadarFileError(found.name, f"is larger than {MOST_BYTES} bytes, which no side-car is")
-        try:
-            return content.decode("utf-8-sig"), found.name
-        except UnicodeDecodeError as error:
-            raise RadarFileError(found.name, f"is no UTF-8 text ({error})") from error
+            own = f"{PurePosixPath(file.plain_name).stem}.json"
+            what = f"has no side-car: write {own} or {FOLDER_SIDE_CAR} beside it, with the keys"
+            raise RadarFileError(file.name, f"{what} {', '.join(ArraySideCar.model_fields)}")
+        return text_of(found), found.name
 
 
 def _open(file: RadarFile, text: str, where: str) -> _File:
-    side_car = parse(text, where)
+    side_car = parse(ArraySideCar, text, where)
     array = _array(file, side_car.variable)
     if len(array.shape) != len(side_car.axes) or array.dtype.kind not in "iuf":
         what = f"is {array.shape} {array.dtype}, but its side-car's axes are {side_car.axes}"
@@ -153,26 +132,6 @@ def _stored(file: RadarFile, opened: _File, item: int) -> NDArray[Any]:
         index: Any = {"HW": ..., "THW": item, "HWT": (..., item)}[axes]
         stored = opened.whole[index]
     return np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
-
-
-@lru_cache
-def _lookup(dtype: str, meaning: _Meaning) -> Lookup:
-    size = np.dtype(dtype).itemsize
-    codes = np.arange(1 << 8 * size).astype(f"u{size}").view(dtype)
-    return Lookup(_values(codes, meaning))
-
-
-def _values(stored: NDArray[Any], meaning: _Meaning) -> NDArray[np.float32]:
-    """float32 in the meaning's unit, of the same shape; NaN for no data."""
-    exact = "f4" if stored.dtype.kind == "f" and stored.dtype.itemsize <= 4 else "f8"
-    with np.errstate(over="ignore", invalid="ignore"):
-        values: NDArray[np.float32] = (meaning.gain * stored.astype(exact) + meaning.offset).astype(np.float32)
-    for code in meaning.undetect:
-        values[stored == code] = _DRY[meaning.unit]
-    for code in meaning.missing:
-        values[stored == code] = np.nan
-    values[~np.isfinite(values)] = np.nan
-    return values
 
 
 READER: Reader = NpyReader()

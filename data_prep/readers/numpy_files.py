@@ -11,9 +11,8 @@ import ast
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,6 @@ MOST_MEMBERS = 1000
 _MOST_HEADER = 10_000  # as numpy's own limit
 _MAGIC = b"\x93NUMPY"
 _ZIP_END, _ZIP_LOCAL = b"PK\x05\x06", b"PK\x03\x04"
-
-Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True)
@@ -153,19 +150,3 @@ def _array(file: RadarFile, stretch: Stretch, what: str) -> StoredArray:
             file.name, f"{what} declares shape {shape} of {dtype}, but has {stretch.size - start} bytes"
         )
     return StoredArray(shape, dtype, reversed_, start, stretch)
-
-
-class LastOpened(Generic[Opened]):
-    """What `make` gave for the file that was last asked for, so that its frames need not open it one by one."""
-
-    def __init__(self, make: Callable[..., Opened]) -> None:
-        self._make, self._last = make, dict[Hashable, Opened]()
-
-    def of(self, file: RadarFile, *more: Hashable) -> Opened:
-        """`make(file, *more)`, made again where the file is another one or has changed."""
-        key = (file.identity, *more)
-        opened = self._last.get(key)
-        if opened is None:
-            opened = self._make(file, *more)
-            self._last = {key: opened}
-        return opened

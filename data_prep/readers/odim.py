@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 
 from data_prep.encoding import Unit
-from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, RadarFrame, metric_proj
-from data_prep.projection import corner_of
+from data_prep.errors import RadarFileError
+from data_prep.frames import Grid, RadarFrame, unit_of, wrapped
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, Reader
+from data_prep.readers.coding import Coding
 from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.files import RadarFile
 from data_prep.readers.hdf5 import dataset, find, member, names, numbers, open_hdf5, text
-from data_prep.readers.scaling import Scaling, pixels
+from data_prep.readers.hdf5_pictures import pixels
 
 QUANTITIES: dict[str, Unit] = {"DBZH": "dBZ", "TH": "dBZ", "RATE": "mm/h", "ACRR": "mm/h"}  # ACRR: a sum in mm
 OBJECTS = ("COMP", "IMAGE")
 MOST_PICTURES = 1024  # of one file; OPERA's have two
 _DATASET, _DATA = re.compile(r"dataset([1-9]\d{0,5})"), re.compile(r"data([1-9]\d{0,5})")
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d)(\d\d)(\d\d)")
-_PROJ_WORD = re.compile(r"\+?(\w+(?:=[-+.,:@\w]+)?)")  # no slash: nothing of a file's is opened
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class OdimReader(FileReader):
                 raise RadarFileError(file.name, f"has no picture {entry.item + 1} of a known quantity any more")
             picture = pictures[entry.item]
             grid = _grid(opened, file, picture.path)
-            scaling = _scaling(opened, picture)
-            stored, codes = pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), scaling)
-        return RadarFrame(stored, scaling.unit, picture.end, grid, codes)
+            coding = _coding(opened, picture)
+            stored, codes = pixels(dataset(opened, f"{picture.path}/data", grid.shape, np.number), coding)
+        return RadarFrame(stored, coding.unit, picture.end, grid, codes)
 
 
 def _pictures(file: Any) -> Iterator[Picture]:
@@ -185,7 +185,7 @@ def _time(what: _Levels, date: str, time: str) -> datetime | None:
         raise RadarFileError(path, f"{date} and {time} are {stamp!r}, expected YYYYMMDD HHmmss") from None
 
 
-def _scaling(file: Any, picture: Picture) -> Scaling:
+def _coding(file: Any, picture: Picture) -> Coding:
     what, per_hour = _Levels(file, picture.path, "what"), 1.0
     gain, offset = what.optional("gain"), what.optional("offset")
     gain, offset = 1.0 if gain is None else gain, 0.0 if offset is None else offset
@@ -196,8 +196,10 @@ def _scaling(file: Any, picture: Picture) -> Scaling:
             span = f"from {picture.start} to {picture.end}"
             raise RadarFileError(file.filename, f"is a sum {span}; startdate, starttime and the end must say over what")
         per_hour = 3600.0 / picture.interval_s
-    unit = QUANTITIES[picture.quantity]
-    return Scaling(unit, gain, offset, what.optional("nodata"), what.optional("undetect"), per_hour)
+    nodata, undetect = (
+        frozenset(() if value is None else (value,)) for value in map(what.optional, ("nodata", "undetect"))
+    )
+    return Coding(QUANTITIES[picture.quantity], gain, offset, nodata, undetect, per_hour)
 
 
 def _grid(opened: Any, file: RadarFile, path: str) -> Grid:
@@ -206,41 +208,25 @@ def _grid(opened: Any, file: RadarFile, path: str) -> Grid:
     height, width = where.number("yscale"), where.number("xscale")
     if not (height > 0 and width > 0):
         raise RadarFileError(file.name, f"has pixels of {height:g} x {width:g}, expected above 0")
-    proj = _proj(file, where.text("projdef"))
-    try:
-        corners = {
-            corner: corner_of(proj, where.number(f"{corner}_lon"), where.number(f"{corner}_lat"))
-            for corner in ("UL", "UR", "LR", "LL")
-        }
-    except RadarFileError:
-        raise
-    except UserError as error:  # pyproj's: it would end the whole build
-        raise RadarFileError(file.name, str(error)) from error
+    proj = metric_proj(where.text("projdef"))
+    corners = {
+        corner: corner_of(proj, where.number(f"{corner}_lon"), where.number(f"{corner}_lat"))
+        for corner in ("UL", "UR", "LR", "LL")
+    }
     west, north = corners["UL"]
+    west = wrapped(west) if unit_of(proj) == "degree" else west
     grid = Grid((rows, columns), proj, (height, width), west, north)
-    if grid.unit == "degree":
-        grid = Grid(grid.shape, proj, grid.pixel, (west + 180.0) % 360.0 - 180.0, north)
     _check_corners(file, grid, corners)
     return grid
 
 
-def _proj(file: RadarFile, projdef: str) -> str:
-    words = [_PROJ_WORD.fullmatch(word) for word in projdef.split()]
-    if not all(words) or not any(word and word[1].startswith("proj=") for word in words):
-        raise RadarFileError(file.name, f"its projdef is {projdef[:200]!r}, expected a PROJ string (+proj=... +...)")
-    proj = " ".join(f"+{word[1]}" for word in words if word)
-    return proj if re.search(r"\+proj=(longlat|latlong|lonlat|latlon)\b", proj) else metric_proj(proj)
-
-
 def _check_corners(file: RadarFile, grid: Grid, corners: dict[str, tuple[float, float]]) -> None:
     """Raises RadarFileError where the corners that a file states are not those of its pixels, to less than one."""
-    rows, columns = grid.shape
     for name, (x, y) in corners.items():
-        east_by = columns * grid.pixel[1] * (name[1] == "R")
-        south_by = rows * grid.pixel[0] * (name[0] == "L")
-        off_x, off_y = x - grid.west - east_by, y - grid.north + south_by
+        off_x = x - (grid.east if name[1] == "R" else grid.west)
+        off_y = y - (grid.south if name[0] == "L" else grid.north)
         if grid.unit == "degree":
-            off_x = (off_x + 180.0) % 360.0 - 180.0
+            off_x = wrapped(off_x)
         if not (abs(off_x) < grid.pixel[1] and abs(off_y) < grid.pixel[0]):
             off = f"{off_x / grid.pixel[1]:.1f} columns and {-off_y / grid.pixel[0]:.1f} rows"
             raise RadarFileError(file.name, f"its corner {name} lies {off} from where its pixels end, seen from UL")

@@ -16,15 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_DEPTHS = {
-    (1, 0): 1,
-    (2, 0): 2,
-    (4, 0): 4,
-    (8, 0): 8,
-    (16, 0): 16,
-    (8, 2): 24,
-    (8, 6): 32,
-}  # by (bit depth, colour type)
+# by (bit depth, colour type)
+_DEPTHS = {(1, 0): 1, (2, 0): 2, (4, 0): 4, (8, 0): 8, (16, 0): 16, (8, 2): 24, (8, 6): 32}
 _SPREAD = {2: 85, 4: 17}  # Pillow makes these depths fill 8 bits
 _STRIP_ROWS = 100  # what Pillow copies at a time: a whole picture would be twice in memory
 
@@ -48,9 +41,8 @@ def samples(png: bytes, count: int, bits: int) -> NDArray[Any]:
         what = f"{width} x {height} pixels of bit depth {bit_depth} and colour type {colour}"
         raise PngError(f"its PNG has {what}, expected {count} pixels of {bits} bits")
     try:
-        image = PngImagePlugin.PngImageFile(
-            io.BytesIO(body)
-        )  # not Image.open: its limit on pixels is the whole process's
+        # not Image.open: its limit on pixels is the whole process's
+        image = PngImagePlugin.PngImageFile(io.BytesIO(body))
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise PngError(f"its PNG cannot be decoded ({error})") from error

@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.encoding import NO_ECHO
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import LeftOut, Product, Reader, radolan_ascii
@@ -43,7 +44,6 @@ _HEADER = re.compile(
 _LIKE = "RW102050100000814BY1620134VS 3SW   2.13.1PR E-01INT  60GP 900x 900"
 
 _VALUE, _NO_DATA, _NEGATIVE, _CLUTTER = 0x0FFF, 0x2000, 0x4000, 0x8000
-_NO_ECHO_DBZ = -32.0
 _FIRST_WITHOUT_DBZ = 249.0  # RVP6 units: clutter, no data, and beyond
 
 
@@ -143,7 +143,7 @@ def _rain(mm_h: float) -> Lookup:
 @lru_cache(maxsize=8)
 def _reflectivity(precision: float, code_bytes: int) -> Lookup:
     rvp6 = precision * _values(code_bytes)
-    return Lookup(np.where(rvp6 >= _FIRST_WITHOUT_DBZ, np.nan, np.maximum(rvp6 / 2.0 - 32.5, _NO_ECHO_DBZ)))
+    return Lookup(np.where(rvp6 >= _FIRST_WITHOUT_DBZ, np.nan, np.maximum(rvp6 / 2.0 - 32.5, NO_ECHO["dBZ"])))
 
 
 def _values(code_bytes: int) -> NDArray[np.float64]:

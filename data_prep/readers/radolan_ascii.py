@@ -72,8 +72,7 @@ def header(file: RadarFile, head: bytes) -> TextHeader:
 
 
 def _lies_at(grid: Grid, x: int, y: int, pixel: int) -> bool:
-    south = grid.north - grid.shape[0] * grid.pixel[0]
-    return pixel == grid.pixel[0] and abs(grid.west - x) < 2.0 and abs(south - y) < 2.0
+    return pixel == grid.pixel[0] and abs(grid.west - x) < 2.0 and abs(grid.south - y) < 2.0
 
 
 def rain(file: RadarFile, content: bytes, text: TextHeader) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, absent
 from data_prep.frames import Grid
 from data_prep.projection import ProjectionError, proj_of_wkt
 from data_prep.readers.files import RadarFile
@@ -38,9 +38,7 @@ def require_rasterio() -> Any:
     try:
         import rasterio
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise UserError(
-            "GeoTIFF needs rasterio, which is not installed; install DS-Nowcast with its extra [geotiff]"
-        ) from error
+        raise absent("GeoTIFF", "rasterio", "geotiff") from error
     return rasterio
 
 

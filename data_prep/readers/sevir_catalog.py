@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 
 from data_prep.errors import UserError
 from data_prep.files import is_inside
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import ProjectionError, corner_of
+from data_prep.frames import Grid
+from data_prep.projection import ProjectionError, corner_of, metric_proj
 from data_prep.readers import LeftOut, Product, Recording
 from data_prep.readers.files import matches
 

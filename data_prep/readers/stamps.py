@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+YEARS = range(1950, 2100)  # weather radars exist since then; times of damaged files are anywhere
 # 201609281445[30], 20160928-1445, 20160928T144530, 2016-09-28 14:45:30.000, 2016:09:28 14:45:30; then Z or +02:00
 _STAMP = re.compile(
     r"(?<!\d)(\d{4})([-:/.]?)(\d\d)\2(\d\d)[-_T ]?(\d\d)([-:]?)(\d\d)(?:\6(\d\d))?(?:\.\d+)?(?!\d)"
@@ -19,7 +20,7 @@ def times_in(text: str) -> set[datetime]:
     found = set[datetime]()
     for stamp in _STAMP.finditer(text):
         year, month, day, hour, minute = (int(stamp[i]) for i in (1, 3, 4, 5, 7))
-        if not 1950 <= year < 2100:
+        if year not in YEARS:
             continue
         try:
             local = datetime(year, month, day, hour, minute, int(stamp[8] or 0), tzinfo=UTC)

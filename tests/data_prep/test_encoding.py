@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_prep.encoding import ENCODINGS, Encoding, dbz_to_rain, encoding_named, rain_to_dbz, vil_of_code
+from data_prep.encoding import ENCODINGS, Encoding, dbz_to_rain, encoding_named, plausible, rain_to_dbz, vil_of_code
 from data_prep.errors import UserError
 
 UNITS = [(encoding, unit) for encoding in ENCODINGS.values() for unit in encoding.units]
@@ -18,6 +18,17 @@ def test_rain_rate_and_reflectivity_follow_marshall_and_palmer() -> None:
     np.testing.assert_allclose(rain_to_dbz([1.0, 10.0]), [23.0103, 39.0103], atol=1e-4)
     np.testing.assert_allclose(dbz_to_rain(rain_to_dbz([0.1, 1.0, 50.0])), [0.1, 1.0, 50.0])
     assert rain_to_dbz(0.0) == -np.inf and np.isnan(rain_to_dbz(np.nan))
+
+
+def test_what_cannot_have_been_measured_is_missing_and_a_packed_zero_is_dry() -> None:
+    values = np.array([-np.inf, -9999.0, -0.02, -0.01, 0.0, 3.5, np.inf, np.nan], np.float32)
+    for unit, expected in (
+        ("mm/h", [np.nan, np.nan, np.nan, 0.0, 0.0, 3.5, np.nan, np.nan]),
+        ("kg/m2", [np.nan, np.nan, np.nan, 0.0, 0.0, 3.5, np.nan, np.nan]),
+        ("dBZ", [-32.0, np.nan, -0.02, -0.01, 0.0, 3.5, np.nan, np.nan]),
+    ):
+        np.testing.assert_array_equal(plausible(values.copy(), unit), np.array(expected, np.float32))
+        assert np.isnan(plausible(np.array([1e39]), unit)).all()  # which float32 has as infinity
 
 
 def test_vil_of_the_published_threshold_codes() -> None:

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from data_prep.errors import MOST_REASON, RadarFileError, in_words, printable
+from data_prep.errors import MOST_REASON, RadarFileError, absent, in_words, printable
 
 
 def test_a_file_error_is_one_printable_line_whatever_the_file_is_called_and_holds() -> None:
@@ -37,3 +37,8 @@ def test_what_can_be_printed_stays_as_it_is() -> None:
 )
 def test_another_exception_is_told_by_what_it_says(error: Exception, words: str) -> None:
     assert in_words(error) == words
+
+
+def test_what_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+    says = "GeoTIFF needs rasterio, which is not installed; pip install 'ds-nowcast[geotiff]'"
+    assert str(absent("GeoTIFF", "rasterio", "geotiff")) == says

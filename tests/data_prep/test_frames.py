@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.encoding import ENCODINGS
-from data_prep.frames import Grid, Lookup, RadarFrame, metric_proj, tile_starts
+from data_prep.frames import Grid, Lookup, RadarFrame, tile_starts, wrapped
 from tests.data_prep.fake_reader import START
 
 GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
@@ -19,6 +19,18 @@ GRID = Grid((20, 30), "+proj=laea +units=m", (500.0, 1000.0), -3000.0, 7000.0)
 def test_pixel_centres_go_from_north_to_south_and_west_to_east() -> None:
     assert (GRID.x[0], GRID.x[-1], len(GRID.x)) == (-2500.0, 26500.0, 30)
     assert (GRID.y[0], GRID.y[-1], len(GRID.y)) == (6750.0, -2750.0, 20)
+
+
+def test_the_outer_edges_lie_half_a_pixel_beyond_the_centres() -> None:
+    assert (GRID.east, GRID.south) == (GRID.x[-1] + GRID.pixel[1] / 2, GRID.y[-1] - GRID.pixel[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("lon", "same"),
+    [(-8.0123, -8.0123), (-180.0, -180.0), (180.0, -180.0), (190.5, -169.5), (-190.5, 169.5), (725.0, 5.0)],
+)
+def test_a_longitude_is_brought_within_half_a_turn_and_else_left_as_it_is(lon: float, same: float) -> None:
+    assert wrapped(lon) == same
 
 
 def test_a_crop_keeps_the_place_of_its_pixels() -> None:
@@ -54,28 +66,6 @@ def test_a_grid_survives_json() -> None:
 def test_a_damaged_grid_is_refused(change: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         Grid.from_dict({**GRID.to_dict(), **change})
-
-
-def test_an_earth_in_kilometres_is_brought_to_metres_and_one_in_metres_is_kept() -> None:
-    knmi = metric_proj("+proj=stere +lat_0=90 +a=6378.137 +b=6356.752 +x_0=0")
-    assert knmi == "+proj=stere +lat_0=90 +a=6378137 +b=6356752 +x_0=0 +units=m"
-    metres = "+proj=laea +lat_0=38 +R=6370997 +units=m"
-    assert metric_proj(metres) == metres
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "+proj=stere +nadgrids=/etc/passwd",
-        "+proj=stere +lat_0=90; rm",
-        "+proj=stere +x=\x1b[2J",
-        "+proj=stere " + "+x=1 " * 300,
-    ],
-)
-def test_a_projection_of_other_words_than_projs_is_refused(words: str) -> None:
-    with pytest.raises(ValueError, match="is no PROJ string"):
-        metric_proj(words)
-    assert metric_proj("+proj=merc +a=6378137 +b=6378137 +nadgrids=@null").endswith("+nadgrids=@null +units=m")
 
 
 def test_field_is_missing_where_the_codes_are() -> None:

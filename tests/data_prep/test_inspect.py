@@ -121,7 +121,7 @@ def test_without_pyproj_all_is_said_and_drawn_but_the_place(
         code, out, _ = inspect(path, "--picture", tmp_path / f"{name}.png")
         assert code == 0 and "where" in out and "[geo]" in out and (tmp_path / f"{name}.png").is_file()
     code, out, err = inspect(files, "--map", tmp_path / "map.png")
-    assert code == 2 and "product" in out and "extra [geo]" in err
+    assert code == 2 and "product" in out and "ds-nowcast[geo]" in err
     maps.map_lines.cache_clear()
 
 

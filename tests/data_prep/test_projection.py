@@ -11,7 +11,16 @@ import pytest
 from data_prep import projection
 from data_prep.errors import UserError
 from data_prep.frames import Grid
-from data_prep.projection import corner_of, lonlat, place_of, to_cf
+from data_prep.projection import (
+    ProjectionError,
+    corner_of,
+    lonlat,
+    metric_proj,
+    place_of,
+    proj_of,
+    proj_of_wkt,
+    to_cf,
+)
 
 SEVIR = "+proj=laea +lat_0=38 +lon_0=-98 +units=m +a=6370997.0 +ellps=sphere"
 KNMI = "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +a=6378137 +b=6356752 +x_0=0 +y_0=0 +units=m"
@@ -88,10 +97,59 @@ def test_cf_attributes_name_the_projection_and_rebuild_it(proj: str, expected: d
         assert rebuilt(*place) == pytest.approx(corner_of(proj, *place), abs=0.01)
 
 
-@pytest.mark.parametrize("proj", ["", "garbage", "+proj=nothing", "+proj=stere +a=-1", "a\0b"])
+def test_an_earth_in_kilometres_is_brought_to_metres_and_one_in_metres_is_kept() -> None:
+    knmi = metric_proj("+proj=stere +lat_0=90 +a=6378.137 +b=6356.752 +x_0=0")
+    assert knmi == "+proj=stere +lat_0=90 +a=6378137 +b=6356752 +x_0=0 +units=m"
+    metres = "+proj=laea +lat_0=38 +R=6370997 +units=m"
+    assert metric_proj(metres) == metres
+    assert metric_proj("proj=longlat  ellps=WGS84") == "+proj=longlat +ellps=WGS84"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("", "is no PROJ string"),
+        ("garbage", "is no PROJ string"),
+        ("EPSG:3035", "is no PROJ string"),
+        ("+lat_0=90", "is no PROJ string"),
+        ("a\0b", "is no PROJ string"),
+        ("+proj=stere +proj=laea", "is no PROJ string"),
+        ("+proj=stere +nadgrids=/etc/passwd", "is no PROJ string"),
+        ("+proj=stere +lat_0=90; rm", "is no PROJ string"),
+        ("+proj=stere +x=\x1b[2J", "is no PROJ string"),
+        ("+proj=stere " + "+x=1 " * 300, "is no PROJ string"),
+        ("+proj=stere +init=epsg:3035", r"has \+init, which a file's own may not"),
+        ("+proj=stere +nadgrids=a.gsb", r"has \+nadgrids"),
+        ("+proj=stere +geoidgrids=a.gtx", r"has \+geoidgrids"),
+        ("+proj=gridshift +grids=a.tif", r"has \+grids"),
+        ("+proj=pipeline +step", r"has \+proj"),
+        ("+proj=stere +axis=wsu", r"has \+axis"),
+        ("+proj=stere +R=1.2.3", r"earth has \+R=1\.2\.3, expected a length"),
+        ("+proj=stere +a=nan +b=1", r"earth has \+a=nan"),
+        ("+proj=stere +a=-1", r"earth has \+a=-1"),
+    ],
+)
+def test_a_projection_of_other_words_than_projs_is_refused_before_pyproj_sees_it(words: str, reason: str) -> None:
+    for ask in (lambda: metric_proj(words), lambda: corner_of(words, 0.0, 0.0), lambda: to_cf(words)):
+        with pytest.raises(ProjectionError, match=reason):
+            ask()
+
+
+def test_web_mercators_empty_grid_of_datum_shifts_opens_no_file() -> None:
+    proj = "+proj=merc +a=6378137 +b=6378137 +nadgrids=@null"
+    assert metric_proj(proj) == f"{proj} +units=m"
+
+
+def test_a_wkts_change_of_datum_and_heights_are_left_out_of_its_projection() -> None:
+    shifted = pyproj.CRS("+proj=stere +lat_0=90 +ellps=bessel +nadgrids=a.gsb +geoidgrids=a.gtx +vunits=m +type=crs")
+    proj = proj_of_wkt(shifted.to_wkt())
+    assert "grids" not in proj and "vunits" not in proj and corner_of(proj, 0.0, 90.0) == pytest.approx((0.0, 0.0))
+
+
+@pytest.mark.parametrize("proj", ["+proj=nothing", "+proj=stere +lat_0=abc", "+proj=utm +zone=99"])
 def test_a_string_that_pyproj_refuses_is_named(proj: str) -> None:
-    for ask in (lambda: corner_of(proj, 0.0, 0.0), lambda: to_cf(proj)):
-        with pytest.raises(UserError, match="is refused by pyproj"):
+    for ask in (lambda: proj_of(proj), lambda: corner_of(proj, 0.0, 0.0), lambda: to_cf(proj)):
+        with pytest.raises(ProjectionError, match="is refused by pyproj"):
             ask()
 
 
@@ -102,7 +160,7 @@ def test_a_projection_in_other_units_is_refused(proj: str) -> None:
 
 
 def test_degrees_under_a_name_that_a_grid_takes_for_metres_are_refused() -> None:
-    grid = Grid((1, 1), "EPSG:4326", (1.0, 1.0), 0.0, 0.0)
+    grid = Grid((1, 1), "+proj=ob_tran +o_proj=longlat +o_lat_p=30", (1.0, 1.0), 0.0, 0.0)
     assert grid.unit == "m"
     with pytest.raises(UserError, match=r"give one with \+units=m, or \+proj=longlat"):
         lonlat(grid)
@@ -139,5 +197,5 @@ def test_without_pyproj_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     projection._crs.cache_clear()
     projection._from_lonlat.cache_clear()
     monkeypatch.setitem(sys.modules, "pyproj", None)
-    with pytest.raises(UserError, match=r"with its extra \[geo\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[geo\]"):
         corner_of(SEVIR, -98.0, 38.0)

@@ -16,6 +16,7 @@ from data_prep.errors import MOST_REASON, RadarFileError, UserError
 from data_prep.frames import RadarFrame
 from data_prep.readers import Recording, reader_named
 from data_prep.readers.file_reader import FileReader
+from data_prep.readers.stamps import YEARS
 
 _MOST_FRAMES = 6
 _MOST_PIXELS = 1 << 25  # of a field that is looked at whole
@@ -82,7 +83,7 @@ def _wrong(frame: RadarFrame, recording: Recording) -> str:
         return f"stored {frame.stored.shape} on a grid of {grid.shape}"
     if not (np.isfinite([*grid.pixel, grid.west, grid.north]).all() and min(grid.pixel) > 0):
         return f"grid {grid}"
-    if not 1900 <= frame.time.year <= 2100:
+    if frame.time.year not in YEARS:
         return f"time {frame.time}"
     if frame.stored.size > _MOST_PIXELS:
         return ""

@@ -138,11 +138,11 @@ def _check_interval(dataset: Dataset, variable: Variable, times: Times, cell_s: 
             'or cell_methods like "time: sum (interval: 5 minutes)"'
         )
     steps_s = np.diff(times.ends[np.isfinite(times.ends)])
-    if len(steps_s) and cell_s < 0.99 * np.median(
-        np.abs(steps_s)
-    ):  # may be what was summed, not what it was summed over
+    usual_s = float(np.median(np.abs(steps_s))) if len(steps_s) else 0.0
+    # a shorter one may be what was summed, not what it was summed over
+    if cell_s < 0.99 * usual_s:
         raise dataset.error(
-            f"{variable.name!r} states an interval of {cell_s:g} s, its times are {np.median(np.abs(steps_s)):g} s apart; "
+            f"{variable.name!r} states an interval of {cell_s:g} s, its times are {usual_s:g} s apart; "
             "add bounds to its time, which say over how long it is summed"
         )
 

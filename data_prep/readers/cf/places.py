@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import ProjectionError, from_cf
+from data_prep.frames import Grid, unit_of, wrapped
+from data_prep.projection import ProjectionError, from_cf, proj_of
 from data_prep.readers.cf.dataset import Dataset, Variable, text
 from data_prep.readers.cf.units import in_degrees, metres
 
@@ -23,6 +23,8 @@ LONLAT = "+proj=longlat +datum=WGS84 +no_defs"
 _UNEVEN = 0.1  # of a pixel: coordinates rounded to a few digits are this uneven
 _FULL_CIRCLE = 360.0
 _MOST_WKT = 1 << 16
+# of a PROJ string, not of the coordinates, which have their own: +x_0 and +y_0 are in metres always
+_UNITS = re.compile(r"(?<!\S)\+?(units|to_meter)=\S+")
 _NAMES: dict[str, Axis] = {
     "projection_x_coordinate": "X", "longitude": "X", "grid_longitude": "X", "x": "X", "lon": "X",
     "projection_y_coordinate": "Y", "latitude": "Y", "grid_latitude": "Y", "y": "Y", "lat": "Y",
@@ -121,7 +123,7 @@ def _from_180_west(columns: _Line) -> tuple[float, int]:
     if abs(columns.count * columns.step - _FULL_CIRCLE) < columns.step / 2.0:
         beyond = round((columns.high - 180.0) / columns.step) % columns.count
         return columns.low + beyond * columns.step - _FULL_CIRCLE * (beyond > 0), beyond
-    return (columns.low + 180.0) % _FULL_CIRCLE - 180.0, 0
+    return wrapped(columns.low), 0
 
 
 def _mapping(dataset: Dataset, field: Variable, axes: tuple[str, str]) -> Variable | None:
@@ -158,7 +160,7 @@ def _proj(dataset: Dataset, mapping: Variable | None, field: Variable, *, degree
         proj = _proj_of(mapping.attributes, unit_m)
     except ProjectionError as error:
         raise dataset.error(f"grid mapping {mapping.name!r} cannot be used: {error}") from error
-    in_lonlat = Grid((1, 1), proj, (1.0, 1.0), 0.0, 0.0).unit == "degree"
+    in_lonlat = unit_of(proj) == "degree"
     if in_lonlat != degrees:
         place = "longitude and latitude" if in_lonlat else "metres"
         raise dataset.error(f"grid mapping {mapping.name!r} is of {place}, the coordinates of {field.name!r} are not")
@@ -169,6 +171,6 @@ def _proj_of(attributes: Mapping[str, Any], unit_m: float) -> str:
     wkt = text(attributes, "crs_wkt", _MOST_WKT) or text(attributes, "spatial_ref", _MOST_WKT)
     plain = next((text(attributes, name) for name in ("proj4", "proj4_params", "proj4text") if name in attributes), "")
     if plain and not wkt and not text(attributes, "grid_mapping_name"):
-        return metric_proj(plain)
+        return proj_of(_UNITS.sub("+units=m", plain))
     small = {name: value for name, value in attributes.items() if isinstance(value, str) or np.size(value) <= 2}
     return from_cf(small | ({"crs_wkt": wkt} if wkt else {}), unit_m)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from data_prep.readers.cf.dataset import Dataset
 from data_prep.readers.cf.fields import Field, fields
 from data_prep.readers.cf.values import codes_of
 from data_prep.readers.file_reader import Entry, FileReader
-from data_prep.readers.files import RadarFile
+from data_prep.readers.files import LastOpened, RadarFile
 
 MOST_BLOCK_BYTES = 1 << 28  # of the pictures kept because they lie in the same chunks
 
@@ -24,8 +24,8 @@ MOST_BLOCK_BYTES = 1 << 28  # of the pictures kept because they lie in the same 
 class _Opened:
     """An open file with its fields, and the stored pictures that were unpacked last."""
 
-    def __init__(self, key: Hashable, dataset: Dataset) -> None:
-        self.key, self.dataset = key, dataset
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
         self.fields: dict[str, Field] = {}
         self.unusable: list[RadarFileError] = []
         for found in fields(dataset):
@@ -75,8 +75,6 @@ def _steps_together(field: Field, step: int) -> range:
 class CfReader(FileReader):
     """Every variable that is a radar field by the CF conventions is a product of its name."""
 
-    _last: ClassVar[_Opened | None] = None  # of this process: consecutive frames mostly come from one file
-
     @abstractmethod
     def open(self, file: RadarFile) -> Dataset:
         """Opens a file. Raises RadarFileError, or whatever a library raises on what it cannot open."""
@@ -106,30 +104,25 @@ class CfReader(FileReader):
         try:
             picture = field.placed.north_up(opened.picture(field, entry.item))
         except BaseException:
-            type(self)._forget()
+            _OPENED.forget()
             raise
         stored, codes = codes_of(meaning, np.array(picture, order="C"))  # a copy: a view would keep the whole block
         return RadarFrame(stored, meaning.unit, found.time, field.placed.grid, codes)
 
     def _opened(self, file: RadarFile) -> _Opened:
-        key = type(self), self.identity(file)
-        if CfReader._last is None or CfReader._last.key != key:
-            CfReader._forget()
-            dataset = self.open(file)
-            try:
-                CfReader._last = _Opened(key, dataset)
-            except BaseException:
-                dataset.close()
-                raise
-        return CfReader._last
-
-    @classmethod
-    def _forget(cls) -> None:
-        last, CfReader._last = CfReader._last, None
-        if last:
-            last.dataset.close()
+        return _OPENED.of((type(self), self.identity(file)), self, file)
 
 
+def _open(reader: CfReader, file: RadarFile) -> _Opened:
+    dataset = reader.open(file)
+    try:
+        return _Opened(dataset)
+    except BaseException:
+        dataset.close()
+        raise
+
+
+_OPENED = LastOpened(_open, close=lambda opened: opened.dataset.close())
 _NO_FIELD = (
     "holds no radar field in its root group: no variable of rows and columns with a standard_name such as rainfall_rate, "
     "precipitation_amount or equivalent_reflectivity_factor, or with units and a long_name of rain or reflectivity"

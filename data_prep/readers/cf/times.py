@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.readers.cf.dataset import Dataset, Variable, text
 from data_prep.readers.cf.units import parsed, seconds
+from data_prep.readers.stamps import YEARS
 
 _SINCE = re.compile(r"\s*(?P<unit>.+?)\s+since\s+(?P<start>.+)", re.IGNORECASE)
 _DATE = re.compile(
@@ -25,7 +26,7 @@ _DATE = re.compile(
 _GREGORIAN_FROM = (1582, 10, 15)
 _MIXED, _PROLEPTIC = ("standard", "gregorian", ""), ("proleptic_gregorian",)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_S, _LAST_S = -2.0e9, 1.6e10  # 1906 to 2477: what lies beyond is no time of a radar
+_FIRST_S, _END_S = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (YEARS.start, YEARS.stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +40,9 @@ class Times:
     interval_s: NDArray[np.float64]
 
     def end(self, step: int) -> datetime | None:
-        """The end of a step's interval, UTC, to the millisecond."""
+        """The end of a step's interval, UTC, to the millisecond; None where that is not in `YEARS`."""
         end = float(self.ends[step])
-        return _EPOCH + timedelta(milliseconds=round(end * 1000.0)) if _FIRST_S < end < _LAST_S else None
+        return _EPOCH + timedelta(milliseconds=round(end * 1000.0)) if _FIRST_S <= end < _END_S else None
 
     def interval(self, step: int) -> float | None:
         """Seconds of a step's interval; None where that is not known."""

@@ -14,13 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.frames import Lookup
 from data_prep.readers.cf.dataset import Dataset, Variable, numbers, scale_and_offset
 
-NO_ECHO_DBZ = -32.0  # dbz8's code for no echo
-_LOWEST_DBZ = -100.0
-_LOWEST_RAIN = -0.01  # rounding of a packed zero reaches this far
 _NO_ECHO = re.compile(r"undetect|no_?(echo|precip|rain)|below_?(threshold|detection|noise)|dry", re.IGNORECASE)
 _NO_DATA = re.compile(r"no_?data|missing|outside|out_?of|not_?(covered|measured|available)|invalid", re.IGNORECASE)
 
@@ -125,21 +122,11 @@ def _physical(meaning: Meaning, stored: NDArray[Any]) -> NDArray[np.float32]:
         values = values * meaning.scale + meaning.offset
     if meaning.factor != 1.0:
         values *= values.dtype.type(meaning.factor)
-    return _plausible(meaning, values, absent, dry)
-
-
-def _plausible(
-    meaning: Meaning, values: NDArray[Any], absent: NDArray[np.bool_], dry: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    if meaning.logarithm:
-        absent |= values < 0.0
+    if meaning.logarithm:  # NaN below 0
         values = 10.0 * np.log10(values)
-    no_echo = NO_ECHO_DBZ if meaning.unit == "dBZ" else 0.0
-    dry |= np.isneginf(values) if meaning.unit == "dBZ" else (values < 0.0) & (values >= _LOWEST_RAIN)
-    absent |= values < (_LOWEST_DBZ if meaning.unit == "dBZ" else _LOWEST_RAIN)
-    absent |= np.isposinf(values)
+    values = plausible(values, meaning.unit)
     values[absent] = np.nan
-    values[dry] = no_echo
+    values[dry] = NO_ECHO[meaning.unit]
     return np.asarray(values, np.float32)
 
 

@@ -82,7 +82,7 @@ def test_a_place_without_pyproj_is_unknown_and_the_extra_named(monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "pyproj", None)
     laea = Grid((10, 20), "+proj=laea +lat_0=1 +lon_0=3.25 +units=m", (1000.0, 1000.0), 0.0, 0.0)
     places = places_of([laea])
-    assert places.box is None and places.distinct == 1 and "extra [geo]" in places.unknown
+    assert places.box is None and places.distinct == 1 and "ds-nowcast[geo]" in places.unknown
 
 
 def test_a_grid_off_the_earth_has_no_corners() -> None:

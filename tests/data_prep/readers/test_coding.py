@@ -1,12 +1,13 @@
-"""Units in words: what is known becomes a rain rate, reflectivity or VIL; what is not stays unknown."""
+"""Units in words become a rain rate, reflectivity or VIL, or stay unknown; numbers are scaled as exactly as can be."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from data_prep.readers.coding import Meaning, meaning_of
+from data_prep.readers.coding import Coding, Meaning, meaning_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,11 @@ def test_a_sum_becomes_a_rate_by_its_interval() -> None:
 @pytest.mark.parametrize("words", ["", "m/s", "m", "%", "1", "mm/0min", "rain", "9" * 300 + "mm"])
 def test_velocities_heights_and_the_unknown_are_no_rain(words: str) -> None:
     assert meaning_of(words) is None
+
+
+def test_the_scale_of_floats_of_few_digits_keeps_its_own() -> None:
+    stored = np.array([1500.0, 2000.0, 3.0], np.float16)
+    values = Coding("mm/h", 0.0123456, 100.0, frozenset({1500.0}), frozenset({3.0})).values(stored)
+    np.testing.assert_array_equal(values, np.array([np.nan, 124.6912, 0.0], np.float32))
+    tiny = Coding("mm/h", 1e-9).values(np.array([1000.0], np.float16))
+    np.testing.assert_array_equal(tiny, np.array([1e-6], np.float32))

@@ -7,6 +7,7 @@ import os
 import sys
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import pytest
 from data_prep import projection
 from data_prep.errors import RadarFileError, UserError
 from data_prep.projection import ProjectionError
-from data_prep.readers import Each, in_turn
-from data_prep.readers.file_reader import FileReader
+from data_prep.readers import Each, Product, in_turn
+from data_prep.readers.file_reader import Entry, FileReader
 from data_prep.readers.hdf5 import require_h5py
 from data_prep.readers.raster import require_rasterio
 from tests.data_prep.fake_files import READER as _READER
@@ -52,6 +53,16 @@ def test_what_would_stop_a_build_of_all_others_is_the_files_own_error(
         with pytest.raises(RadarFileError) as error:
             READER.read(found.recordings[0])
         assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("interval_s", [0, -300])
+def test_a_frame_over_no_time_is_the_files_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval_s: int
+) -> None:
+    entry = Entry(datetime(2020, 1, 1, tzinfo=UTC), Product("rain", "mm/h"), interval_s=interval_s)
+    monkeypatch.setattr(FakeFiles, "contents", lambda *given: [entry])
+    with pytest.raises(RadarFileError, match=rf"000.fake: its frame covers {interval_s} s, expected more than 0"):
+        READER.listed(add_file(tmp_path / "archive", 0))
 
 
 def test_a_projection_that_pyproj_refuses_is_the_files_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_prep.errors import RadarFileError
 from data_prep.readers import unpacking
-from data_prep.readers.files import RadarFile
+from data_prep.readers.files import LastOpened, RadarFile
 
 CONTENT = np.random.default_rng(0).integers(0, 20, 300_000).astype(np.uint8).tobytes()
 PACKED = gzip.compress(CONTENT, 1)  # more than one step
@@ -82,3 +82,22 @@ def test_damaged_gzip_is_unpacked_or_refused_just_as_by_its_own_tool(
     except RadarFileError:
         found = None
     assert found == expected
+
+
+def test_one_file_stays_open_until_another_is_asked_for_or_it_fails() -> None:
+    closed = list[str]()
+
+    def make(name: str) -> str:
+        if name == "bad":
+            raise ValueError(name)
+        return name.upper()
+
+    last = LastOpened(make, close=closed.append)
+    assert last.of(1, "a") == last.of(1, "b") == "A" and closed == []
+    assert last.of(2, "b") == "B" and closed == ["A"]
+    with pytest.raises(ValueError, match="bad"):
+        last.of(3, "bad")
+    assert closed == ["A", "B"] and last.of(3, "c") == "C"
+    last.forget()
+    last.forget()
+    assert closed == ["A", "B", "C"]

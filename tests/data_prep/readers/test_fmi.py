@@ -167,7 +167,7 @@ def test_without_rasterio_a_pgm_is_read_and_for_a_geotiff_the_extra_is_named(mon
     content = fmi_tiff()
     monkeypatch.setitem(sys.modules, "rasterio", None)
     assert read(pgm_bytes()).time == END
-    with pytest.raises(UserError, match=r"with its extra \[geotiff\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[geotiff\]"):
         read(content, "a.tif")
 
 

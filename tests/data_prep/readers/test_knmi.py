@@ -323,7 +323,7 @@ def test_flipped_bits_give_a_frame_or_a_radar_file_error(make_knmi: MakeKnmi, fl
 def test_without_h5py_the_extra_is_named(make_knmi: MakeKnmi, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_knmi()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UserError, match=r"with its extra \[hdf5\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[hdf5\]"):
         READER.scan([str(path)])
 
 

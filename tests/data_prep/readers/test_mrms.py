@@ -156,7 +156,7 @@ def test_no_message_of_a_gzipped_file_is_overlooked(tmp_path: Path) -> None:
 
 def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs PIL, which is not installed; .* extra \[mrms\]"):
+    with pytest.raises(UserError, match=r"needs PIL, which is not installed; .* 'ds-nowcast\[mrms\]"):
         READER.frames(io.BytesIO(grib()))
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers import Product, reader_named
 from data_prep.readers.files import RadarFile
 from data_prep.readers.netcdf import READER
@@ -304,23 +304,27 @@ def test_what_is_no_netcdf_file_is_named_with_the_reason(content: bytes, reason:
 
 def test_without_netcdf4_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "netCDF4", None)
-    with pytest.raises(
-        UserError, match=r"needs netCDF4, which is not installed; install DS-Nowcast with its extra \[netcdf\]"
-    ):
+    with pytest.raises(UserError, match=r"needs netCDF4, which is not installed; pip install 'ds-nowcast\[netcdf\]"):
         READER.scan([str(tmp_path)])
 
 
+@pytest.mark.parametrize("group", ["", "more/"])
 @pytest.mark.parametrize("dims", [0, 1, 2, 4])
 def test_a_variable_that_names_another_number_of_dimensions_never_reaches_the_library(
-    tmp_path: Path, dims: int
+    tmp_path: Path, dims: int, group: str
 ) -> None:
     h5py, path = pytest.importorskip("h5py"), tmp_path / "a.nc"
     path.write_bytes(made())
     with h5py.File(path, "r+") as file:
-        named = list(file["rain"].attrs["DIMENSION_LIST"])
-        del file["rain"].attrs["DIMENSION_LIST"]
+        if group:
+            file["more/rain"] = file["rain"]
+            file["more/up"] = file["/"]
+            del file["rain"]
+        attributes = file[f"{group}rain"].attrs
+        named = list(attributes["DIMENSION_LIST"])
+        del attributes["DIMENSION_LIST"]
         kind, lists = h5py.vlen_dtype(h5py.ref_dtype), np.empty(dims, object)
         lists[:] = [*named, *named][:dims]
-        file["rain"].attrs.create("DIMENSION_LIST", lists, dtype=kind)
-    with pytest.raises(RadarFileError, match=rf"'rain' has 3 dimensions and names \({dims},\) of them"):
+        attributes.create("DIMENSION_LIST", lists, dtype=kind)
+    with pytest.raises(RadarFileError, match=rf"'{group}rain' has 3 dimensions and names \({dims},\) of them"):
         READER.frames(path)

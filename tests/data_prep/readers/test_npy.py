@@ -103,7 +103,7 @@ def test_a_file_of_one_frame_has_the_time_in_its_name(make: Make, tmp_path: Path
     [left_out] = READER.scan([str(tmp_path)]).left_out
     assert (
         left_out.what.endswith("other.npy")
-        and "times are not known: time data 'other.npy' does not match" in left_out.detail
+        and "times are not known: its name is not of the side-car's form 'radar_" in left_out.detail
     )
 
 
@@ -142,8 +142,17 @@ def test_rows_that_begin_in_the_south_are_turned_round(make: Make) -> None:
 )
 def test_missing_and_undetect_are_told_apart_by_stored_values(make: Make, unit: str, dtype: Any, dry: float) -> None:
     stored = np.array([[[0, 1, 2], [3, 99, 98]]], dtype)
-    path = make(stored, unit=unit, gain=0.5, offset=-2, missing=[99, 98, -1e9], undetect=[0, 500])
-    np.testing.assert_array_equal(fields(path), [[[dry, -1.5, -1], [-0.5, np.nan, np.nan]]])
+    path = make(stored, unit=unit, gain=0.5, offset=2, missing=[99, 98, -1e9], undetect=[0, 500])
+    np.testing.assert_array_equal(fields(path), [[[dry, 2.5, 3], [3.5, np.nan, np.nan]]])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float16, np.float64])
+@pytest.mark.parametrize(("unit", "odd"), [("mm/h", -9999), ("dBZ", -101), ("kg/m2", -1)])
+def test_what_no_radar_measures_is_missing_though_it_is_not_declared(
+    make: Make, dtype: Any, unit: str, odd: float
+) -> None:
+    path = make(np.array([[[odd, 0, 3]]], dtype), unit=unit)
+    np.testing.assert_array_equal(fields(path), [[[np.nan, 0, 3]]])
 
 
 def test_missing_weighs_more_than_undetect_and_numbers_that_are_none_are_missing(make: Make) -> None:
@@ -221,7 +230,7 @@ def test_only_the_frame_that_is_asked_for_is_read(make: Make, monkeypatch: pytes
     ("changes", "reason"),
     [
         ({"pixels": [1, 1]}, "unknown key 'pixels', did you mean 'pixel'"),
-        ({"xyz": 1}, "unknown key 'xyz', the keys are unit, axes, rows"),
+        ({"xyz": 1}, "unknown key 'xyz', the keys are missing, .*, unit, axes, rows"),
         ({"unit": None}, "missing key 'unit': of gain"),
         ({"unit": "mm"}, "unit is 'mm': Input should be 'mm/h', 'dBZ' or 'kg/m2'"),
         ({"axes": "TWH"}, "axes is 'TWH': Input should be 'HW', 'THW' or 'HWT'"),

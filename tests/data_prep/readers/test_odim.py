@@ -52,7 +52,7 @@ def where(
 
 
 def header(shape: tuple[int, int] = (2, 3), quantity: str = "RATE", **what: Any) -> dict[str, dict[str, Any]]:
-    scaling = {"gain": 0.5, "offset": -1.0, "nodata": 255.0, "undetect": 0.0} | what
+    scaling = {"gain": 0.5, "offset": 1.0, "nodata": 255.0, "undetect": 0.0} | what
     return {
         "/": {"Conventions": "ODIM_H5/V2_3"},
         "what": {"object": "COMP", "version": "H5rad 2.3", "date": "20241126", "time": "010000", "source": "ORG:247"},
@@ -63,7 +63,7 @@ def header(shape: tuple[int, int] = (2, 3), quantity: str = "RATE", **what: Any)
 
 
 CODES = np.array([[0, 1, 2], [3, 102, 255]], np.uint8)
-RAIN = np.array([[0.0, -0.5, 0.0], [0.5, 50.0, np.nan]], np.float32)
+RAIN = np.array([[0.0, 1.5, 2.0], [2.5, 52.0, np.nan]], np.float32)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_undetect_is_dry_and_nodata_missing_in_each_unit(make_odim: MakeOdim) ->
 
 def test_a_value_that_means_both_is_missing_and_absent_meanings_are_none(make_odim: MakeOdim) -> None:
     both = read(make_odim(dataset1_data1_what={"undetect": 255.0}))
-    assert np.isnan(both.field[1, 2]) and both.field[0, 0] == -1.0
+    assert np.isnan(both.field[1, 2]) and both.field[0, 0] == 1.0
     none = {"nodata": None, "undetect": None, "gain": None, "offset": None}
     np.testing.assert_array_equal(read(make_odim(dataset1_data1_what=none)).field, CODES)
 
@@ -152,7 +152,7 @@ def test_nodata_is_found_although_it_was_rounded_to_float32(
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_nodata_beyond_what_floats_hold_is_nothing(make_odim: MakeOdim, dtype: Any) -> None:
     frame = read(make_odim(data=CODES.astype(dtype), dataset1_data1_what={"nodata": 1e300}))
-    assert frame.field[1, 2] == 126.5
+    assert frame.field[1, 2] == 128.5
 
 
 def test_nodata_may_itself_be_nan(make_odim: MakeOdim) -> None:
@@ -176,8 +176,20 @@ def test_floats_keep_their_value_to_the_last_bit_of_float32(
     what = {"quantity": "DBZH", "nodata": -9999000.0, "undetect": -8888000.0, "gain": gain, "offset": 0.0}
     with np.errstate(over="ignore"):
         expected = (data * gain).astype(np.float32)
-    expected[~np.isfinite(expected)] = np.nan
+    expected[~np.isfinite(expected) | (expected < -100.0)] = np.nan
+    expected[np.isneginf(data * gain)] = -32.0
     np.testing.assert_array_equal(read(make_odim(data=data, dataset1_data1_what=what)).field, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize(("quantity", "odd", "dry"), [("DBZH", -120, -32.0), ("RATE", -1, 0.0), ("ACRR", -9999, 0.0)])
+def test_what_no_radar_measures_is_missing_though_it_is_not_declared(
+    make_odim: MakeOdim, dtype: Any, quantity: str, odd: int, dry: float
+) -> None:
+    what = {"quantity": quantity, "gain": 1.0, "offset": 0.0, "nodata": None, "undetect": -8888.0}
+    field = read(make_odim(data=np.array([[odd, -8888, 12]], dtype), dataset1_data1_what=what)).field
+    rain = 144.0 if quantity == "ACRR" else 12.0
+    np.testing.assert_array_equal(field, np.array([[np.nan, dry, rain]], np.float32))
 
 
 def test_a_sum_becomes_a_rate_by_its_interval(make_odim: MakeOdim) -> None:
@@ -194,7 +206,7 @@ def test_a_sum_becomes_a_rate_by_its_interval(make_odim: MakeOdim) -> None:
 @pytest.mark.parametrize("change", [{"starttime": None}, {"starttime": "010000"}, {"starttime": "020000"}])
 def test_a_sum_over_no_time_is_refused(make_odim: MakeOdim, change: dict[str, Any]) -> None:
     path = make_odim(dataset1_data1_what={"quantity": "ACRR"}, dataset1_what=change)
-    with pytest.raises(RadarFileError, match=r"is a sum from .* must say over what"):
+    with pytest.raises(RadarFileError, match=r"is a sum from .* must say over what|covers (0|-3600) s"):
         READER.frames(path)
 
 
@@ -250,11 +262,11 @@ def test_each_quantity_of_a_file_is_a_product_and_quality_none(make_odim: MakeOd
     path = make_odim(data=data, groups=groups)
     with pytest.raises(UserError, match=r"several products: .*choose one with --product NAME"):
         READER.scan([str(path)])
-    for name, value in (("RATE", 4.0), ("DBZH CAPPI", 11.0), ("DBZH CAPPI 1000", 13.0), ("DBZH MAX", 14.0)):
+    for name, value in (("RATE", 6.0), ("DBZH CAPPI", 11.0), ("DBZH CAPPI 1000", 13.0), ("DBZH MAX", 14.0)):
         [recording] = READER.scan([str(path)], product=name).recordings
         [frame] = READER.read(recording)
         assert frame.field[0, 0] == value
-    assert [frame.field[0, 0] for frame in READER.frames(path)] == [4.0, 11.0, 13.0, 14.0]
+    assert [frame.field[0, 0] for frame in READER.frames(path)] == [6.0, 11.0, 13.0, 14.0]
 
 
 def test_the_same_quantity_at_several_times_is_one_product(make_odim: MakeOdim) -> None:
@@ -263,7 +275,7 @@ def test_the_same_quantity_at_several_times_is_one_product(make_odim: MakeOdim) 
     path = make_odim(data={"dataset1/data1": CODES, "dataset2/data1": CODES + 2}, groups=groups)
     found = READER.scan([str(path)])
     assert found.product == Product("RATE", "mm/h") and found.cadence_s == 300
-    assert [READER.read(recording)[0].field[0, 1] for recording in found.recordings] == [-0.5, 0.5]
+    assert [READER.read(recording)[0].field[0, 1] for recording in found.recordings] == [1.5, 2.5]
 
 
 def test_the_grid_has_the_outer_corner_and_the_pixel_of_each_axis(make_odim: MakeOdim) -> None:
@@ -320,7 +332,7 @@ def test_a_corner_that_is_not_where_the_pixels_end_is_refused(make_odim: MakeOdi
         ("what", {"object": 3}, "attribute 'object' of /what is not one text"),
         ("dataset1_data1_what", {"quantity": "VRADH"}, "holds VRADH, this reader takes DBZH, TH, RATE, ACRR"),
         ("dataset1_data1_what", {"quantity": None}, "has no attribute 'quantity' in any 'what'"),
-        ("dataset1_data1_what", {"gain": 0.0}, "its gain is 0 and its offset -1"),
+        ("dataset1_data1_what", {"gain": 0.0}, "its gain is 0 and its offset 1"),
         ("dataset1_data1_what", {"gain": np.inf}, "its gain is inf"),
         ("dataset1_data1_what", {"nodata": "none"}, "attribute 'nodata' of .* is not 1 numbers"),
         ("dataset1_what", {"endtime": "0100"}, "enddate and endtime are '20241126 0100', expected YYYYMMDD HHmmss"),
@@ -333,11 +345,12 @@ def test_a_corner_that_is_not_where_the_pixels_end_is_refused(make_odim: MakeOdi
         ("where", {"yscale": 1e300}, "its corner LR lies"),
         ("where", {"UL_lon": None}, "has no attribute 'UL_lon' in any 'where'"),
         ("where", {"UL_lat": 1000.0}, "lies outside the projection|pixels end"),
-        ("where", {"projdef": "EPSG:3067"}, "its projdef is 'EPSG:3067', expected a PROJ string"),
+        ("where", {"projdef": "EPSG:3067"}, "'EPSG:3067' is no PROJ string"),
         ("where", {"projdef": "+proj=nonsense"}, "is refused by pyproj"),
         ("where", {"projdef": LAEA.replace("+units=m", "+units=km")}, "neither a map projection in metres"),
-        ("where", {"projdef": "+init=/etc/passwd:1 +proj=laea"}, "its projdef is '.init=/etc"),
-        ("where", {"projdef": LAEA + " +nadgrids=/etc/passwd"}, "expected a PROJ string"),
+        ("where", {"projdef": "+init=/etc/passwd:1 +proj=laea"}, "init=/etc/passwd:1 .* is no PROJ string"),
+        ("where", {"projdef": LAEA + " +nadgrids=/etc/passwd"}, "is no PROJ string"),
+        ("where", {"projdef": LAEA + " +nadgrids=a.gsb"}, r"has \+nadgrids, which a file's own may not"),
         ("where", {"projdef": None}, "has no attribute 'projdef'"),
     ],
 )

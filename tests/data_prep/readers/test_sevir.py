@@ -464,7 +464,7 @@ def test_a_damaged_or_vanished_file_is_a_radar_file_error(make_sevir: MakeSevir)
 def test_without_h5py_the_extra_is_named(make_sevir: MakeSevir, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_sevir({})
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UserError, match=r"with its extra \[hdf5\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[hdf5\]"):
         scan(root)
 
 

@@ -285,9 +285,7 @@ def test_what_is_no_store_is_a_radar_file_error(tmp_path: Path) -> None:
 
 def test_without_zarr_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(
-        UserError, match=r"needs zarr, which is not installed; install DS-Nowcast with its extra \[zarr\]"
-    ):
+    with pytest.raises(UserError, match=r"needs zarr, which is not installed; pip install 'ds-nowcast\[zarr\]"):
         READER.scan([str(tmp_path)])
 
 

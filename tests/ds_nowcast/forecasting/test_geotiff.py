@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from data_prep.encoding import Unit
 from data_prep.errors import UserError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid
+from data_prep.projection import corner_of, metric_proj
 from data_prep.readers.geotiff import GeotiffReader
 from ds_nowcast.forecasting.geotiff import write_geotiff
 
@@ -175,6 +175,6 @@ def test_a_projection_that_a_geotiff_cannot_keep_is_refused(tmp_path: Path) -> N
 
 def test_without_rasterio_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    with pytest.raises(UserError, match=r"with its extra \[geotiff\]"):
+    with pytest.raises(UserError, match=r"ds-nowcast\[geotiff\]"):
         write(tmp_path / "f.tif", a_forecast((20, 30)), STEREOGRAPHIC)
     assert not list(tmp_path.iterdir())

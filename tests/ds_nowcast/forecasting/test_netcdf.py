@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from data_prep.encoding import Unit
 from data_prep.errors import UserError
-from data_prep.frames import Grid, metric_proj
+from data_prep.frames import Grid
+from data_prep.projection import metric_proj
 from ds_nowcast.forecasting.netcdf import write_forecast
 
 netCDF4 = pytest.importorskip("netCDF4")

@@ -197,9 +197,21 @@ def test_a_proj_string_counts_where_there_is_no_cf_description() -> None:
     assert grid.proj == STEREO_PROJ
 
 
+def test_coordinates_in_kilometres_of_a_proj_string_in_kilometres_become_metres() -> None:
+    in_km = [np.asarray(NORTH_WEST[name]) / 1000.0 for name in ("y", "x")]
+    given = {"proj4": STEREO_PROJ.replace("+units=m", "+units=km")}
+    grid, _ = grid_and_field(a_file(*in_km, FIELD, y=Y | {"units": "km"}, x=X | {"units": "km"}, crs=given))
+    assert grid == Grid((3, 4), STEREO_PROJ, (1000.0, 1000.0), 500.0, -3_999_500.0)
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
+        ({"crs": {"proj4": "nonsense"}}, "grid mapping 'crs' cannot be used: 'nonsense' is no PROJ string"),
+        ({"crs": {"proj4": "+proj=nonsense"}}, "grid mapping 'crs' cannot be used: .* is refused by pyproj"),
+        ({"crs": {"proj4": "+proj=stere +R=1.2.3"}}, r"grid mapping 'crs' cannot be used: .* has \+R=1\.2\.3"),
+        ({"crs": {"proj4": "+proj=stere +nadgrids=a.gsb"}}, r"grid mapping 'crs' cannot be used: .* has \+nadgrids"),
+        ({"crs": {"proj4": "+proj=geocent +R=6371229"}}, "neither a map projection in metres"),
         ({"crs": {}}, "'rain' has no grid_mapping, so that its x and y are in no known projection"),
         ({"crs": {"grid_mapping_name": "bogus"}}, "grid mapping 'crs' cannot be used: .*[Uu]nsupported"),
         ({"crs": {"grid_mapping_name": "polar_stereographic"}}, "'latitude_of_projection_origin' is missing"),

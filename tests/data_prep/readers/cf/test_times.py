@@ -10,6 +10,7 @@ import pytest
 
 from data_prep.errors import RadarFileError
 from data_prep.readers.cf.times import Times, cell_interval_s, is_time, time_of_file, times_of
+from data_prep.readers.stamps import YEARS
 from tests.data_prep.readers.cf.memory import MemoryDataset
 
 cftime = pytest.importorskip("cftime")
@@ -96,6 +97,12 @@ def test_a_time_that_is_missing_or_of_no_radar_is_none() -> None:
     found = times(np.array([-9999, 10**9, 5]), "days since 2020-01-01", _FillValue=-9999)
     assert [found.end(step) for step in range(3)] == [None, None, datetime(2020, 1, 6, tzinfo=UTC)]
     assert found.interval(2) is None
+
+
+def test_a_time_counts_in_the_same_years_as_of_every_format() -> None:
+    found = times([-7306.0, -7305.0, 47_481.5, 47_482.0], "days since 1970-01-01")
+    ends = [found.end(step) for step in range(4)]
+    assert [end and end.year for end in ends] == [None, YEARS[0], YEARS[-1], None]
 
 
 def test_a_time_is_known_by_its_units() -> None:

@@ -1,27 +1,96 @@
-"""The JSON file that tells what a bare array cannot: unit, place, times and codes of a .npy or .npz."""
+"""What a user adds to files that do not say all, or nothing: a JSON beside one file, or one for a whole folder.
+
+`rain.json` beside `rain.tif` or `rain.npy`, else one of the format's name in the same folder. A raster may say all itself, and
+what its side-car says goes before that; an array says nothing.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from data_prep.encoding import Unit
 from data_prep.errors import RadarFileError
-from data_prep.frames import Grid, metric_proj
-from data_prep.projection import corner_of
+from data_prep.frames import Grid, unit_of, wrapped
+from data_prep.projection import corner_of, metric_proj
+from data_prep.readers.files import RadarFile
+from data_prep.readers.stamps import time_by
 
-MOST_BYTES = 1 << 22
+Kind = TypeVar("Kind", bound="SideCar")
+
+_MOST_BYTES = 1 << 22
 Positive = Annotated[float, Field(gt=0)]
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Numbers = Annotated[list[float], BeforeValidator(_listed)]
+
+
 class SideCar(BaseModel):
-    """All keys of a side-car. Strict: an unknown key or a wrong type is an error."""
+    """The keys that every side-car may have. Strict: an unknown key or a wrong type is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    missing: Numbers = Field(
+        [],
+        validation_alias=AliasChoices("missing", "nodata"),
+        description="stored values that mean no data; NaN always does",
+    )
+    undetect: Numbers = Field([], description="stored values that mean looked and saw nothing: dry")
+    interval_s: Positive | None = Field(None, description="seconds that a frame covers")
+    name_time: str | None = Field(
+        None,
+        min_length=1,
+        validation_alias=AliasChoices("name_time", "time"),
+        description='form of the file\'s name: "radar_%Y%m%d%H%M.npy", or "*_%Y%m%d%H%M*" without the last ending',
+    )
+
+    def time_in(self, name: str) -> datetime | None:
+        """The time, UTC, in the name of a file; None without `name_time`. Raises ValueError where it is not of that form."""
+        if self.name_time is None:
+            return None
+        try:
+            return _as_utc(datetime.strptime(name, self.name_time))
+        except (ValueError, re.error):
+            found = time_by(self.name_time, PurePosixPath(name).stem)
+        if found is None:
+            raise ValueError(f"its name is not of the side-car's form {self.name_time!r}")
+        return found
+
+    @property
+    def whole_interval_s(self) -> int | None:
+        """As a frame's entry has it."""
+        return None if self.interval_s is None else round(self.interval_s)
+
+
+class RasterSideCar(SideCar):
+    """All keys of a raster's."""
+
+    unit: str | None = Field(None, min_length=1, description="in words, as `coding.meaning_of` takes it")
+    gain: Positive | None = Field(None, description="value = gain * stored + offset")
+    offset: float | None = Field(None, description="value = gain * stored + offset")
+
+
+class ArraySideCar(SideCar):
+    """All keys of an array's."""
 
     unit: Unit = Field(
         description='of gain * stored + offset: "mm/h", "dBZ" or "kg/m2"; of a sum let gain divide by hours'
@@ -37,16 +106,10 @@ class SideCar(BaseModel):
     )
     times: list[str] | None = Field(None, description="ISO 8601 time of each frame, UTC unless it says otherwise")
     start: str | None = Field(None, description="instead of times: that of the first frame")
-    name_time: str | None = Field(
-        None, description='instead of times: strptime form of the file\'s name, "radar_%Y%m%d%H%M.npy"'
-    )
     step_s: Positive | None = Field(None, description="seconds between frames, with start or name_time and axis T")
     time_is: Literal["end", "start"] = Field("end", description="what a time is of the interval that a frame covers")
-    interval_s: Annotated[int, Field(gt=0)] | None = Field(None, description="seconds that a frame covers")
     gain: float = Field(1.0, description="value = gain * stored + offset")
     offset: float = Field(0.0, description="value = gain * stored + offset")
-    missing: list[float] = Field([], description="stored values that mean no data; NaN always does")
-    undetect: list[float] = Field([], description="stored values that mean looked and saw nothing: dry")
     variable: str | None = Field(None, description="the array's name in an .npz that holds several")
     product: str = Field("field", min_length=1, description="name of what the frames show")
 
@@ -72,7 +135,7 @@ class SideCar(BaseModel):
         return proj
 
     @model_validator(mode="after")
-    def _one_place_and_one_time(self) -> SideCar:
+    def _one_place_and_one_time(self) -> ArraySideCar:
         west_north = (self.west is not None, self.north is not None)
         if west_north != ((False, False) if self.corner_lonlat else (True, True)):
             raise ValueError("give either west and north, or corner_lonlat")
@@ -91,8 +154,7 @@ class SideCar(BaseModel):
         if self.times is not None:
             times = [_utc(time) for time in self.times]
         else:
-            form = self.name_time
-            first = _as_utc(datetime.strptime(name, form)) if form is not None else _utc(self.start or "")
+            first = self.time_in(name) or _utc(self.start or "")
             times = [first + i * timedelta(seconds=self.step_s or 0) for i in range(count)]
         if len(times) != count:
             raise ValueError(f"its side-car gives {len(times)} times for {count} frames")
@@ -101,11 +163,11 @@ class SideCar(BaseModel):
 
     def grid(self, rows: int, columns: int) -> Grid:
         """The grid of frames of that size, row 0 in the north. Raises UserError where `proj` is none or pyproj is absent."""
-        grid = Grid((rows, columns), self.proj, self.pixel, self.west or 0.0, self.north or 0.0)
-        proj = grid.proj if grid.unit == "degree" else metric_proj(grid.proj)
-        west, north = corner_of(proj, *self.corner_lonlat) if self.corner_lonlat else (grid.west, grid.north)
-        if grid.unit == "degree":
-            west = (west + 180.0) % 360.0 - 180.0
+        proj, west, north = metric_proj(self.proj), self.west or 0.0, self.north or 0.0
+        if self.corner_lonlat:
+            west, north = corner_of(proj, *self.corner_lonlat)
+        if unit_of(proj) == "degree":
+            west = wrapped(west)
         return Grid((rows, columns), proj, self.pixel, west, north)
 
 
@@ -117,17 +179,33 @@ def _as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def parse(text: str, where: str) -> SideCar:
+def beside(file: RadarFile, folder_wide: str) -> RadarFile | None:
+    """The side-car of a file: its own, else the one of the name `folder_wide`; None without."""
+    return file.beside(f"{PurePosixPath(file.plain_name).stem}.json") or file.beside(folder_wide)
+
+
+def text_of(side_car: RadarFile) -> str:
+    """Its JSON. Raises RadarFileError where it is too long or no text."""
+    content = side_car.head(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise RadarFileError(side_car.name, f"is larger than {_MOST_BYTES} bytes, which no side-car is")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RadarFileError(side_car.name, f"is no UTF-8 text ({error})") from error
+
+
+def parse(kind: type[Kind], text: str, where: str) -> Kind:
     """A side-car's JSON. where: the file, in errors. Raises RadarFileError with all that is wrong."""
     try:
-        return SideCar.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
-        raise RadarFileError(where, "; ".join(_problem(one) for one in error.errors())) from error
+        raise RadarFileError(where, "; ".join(_problem(kind, one) for one in error.errors())) from error
 
 
-def _problem(error: ErrorDetails) -> str:
+def _problem(side_car: type[SideCar], error: ErrorDetails) -> str:
     key, kind = ".".join(str(part) for part in error["loc"]), error["type"]
-    fields = SideCar.model_fields
+    fields = side_car.model_fields
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(key, fields, 1)
         return f"unknown key {key!r}, " + (
