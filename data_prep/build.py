@@ -21,7 +21,7 @@ from data_prep.building.plan import Plan, make_plan, nothing_left
 from data_prep.building.sequences import Gap
 from data_prep.building.task import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.console import progress
-from data_prep.errors import UserError
+from data_prep.errors import RadarFileError, UserError
 from data_prep.files import writing
 from data_prep.shards.index import BUILD_NAME, INDEX_NAME, ShardsIndex, open_shards
 from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers, cores
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
             built = build(plan, args.out, pool, quiet, Work(part, args.finish))
         except WorkerDiedError as error:
             raise error.told("files were listed") from None
+        except RadarFileError as error:
+            raise UserError(f"{error}; mend or remove it, or leave --strict out to go on without it") from None
     if not args.quiet:
         _show(console, args.out, built, part)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,7 @@ class UserError(ExpectedError):
     exit_code = 2
 
 
-def absent(what: str, module: str, extra: str) -> UserError:
+def not_installed(what: str, module: str, extra: str) -> UserError:
     """The error where `what` needs a module that is not installed. extra: of ours, that brings it."""
     return UserError(f"{what} needs {module}, which is not installed; pip install 'ds-nowcast[{extra}]'")
 
@@ -42,12 +43,19 @@ class RadarFileError(UserError):
         return RadarFileError, (self.path, self.reason)  # crosses process borders in the builder
 
 
+def without_secrets(text: str) -> str:
+    """Text without what stands before the @ and after the ? of the URLs in it, also of those that went through a Path."""
+    text = re.sub(r"(\w:/{1,2})[^/\s@\"']*@", r"\1", text)
+    return re.sub(r"(\w:/{1,2}[^\s?\"']*)\?[^\s\"']*", r"\1", text)
+
+
 def printable(text: str, most: int | None = None) -> str:
-    """The text in one line, with what no terminal should be sent escaped, and cut in its middle to `most` characters.
+    """The text in one line, without secrets of URLs, what no terminal should be sent escaped, cut in its middle to `most`.
 
     Names of files and what stands in them may be anything: control characters, lines, bytes that are no UTF-8.
     """
-    text = _cut(text, most)
+    roughly = most and 4 * most  # so that no text takes long, and no secret is cut in two
+    text = _cut(without_secrets(_cut(text, roughly)), most)
     if text.isprintable():
         return text
     escaped = (one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data_prep.errors import UserError, absent
+from data_prep.errors import UserError, not_installed
 from data_prep.frames import Grid, unit_of
 
 _FALSE = ("false_easting", "false_northing")
@@ -66,7 +66,7 @@ def _pyproj() -> Any:
     try:
         import pyproj
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise absent("a map projection", "pyproj", "geo") from error
+        raise not_installed("a map projection", "pyproj", "geo") from error
     return pyproj
 
 

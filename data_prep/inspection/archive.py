@@ -17,7 +17,7 @@ from data_prep.frames import Grid
 from data_prep.inspection.formats import find_format
 from data_prep.inspection.places import Places, places_of
 from data_prep.inspection.samples import FRAMES_OF_EVENT, Look, evenly_chosen, look_at, sum_of
-from data_prep.readers import READERS, LeftOut, Product, Reader, Recording, Scan, reader_named
+from data_prep.readers import LeftOut, Product, Reader, Recording, Scan, reader_named
 from data_prep.shards.statistics import Statistics, statistics_of
 from data_prep.shards.tally import CodeTally
 from data_prep.times import utc
@@ -171,7 +171,7 @@ def _looks(
     drawn = evenly_chosen(len(chosen), PICTURES // of_each)
     looks, unreadable = list[Look](), list[LeftOut]()
     with progress("frames", len(chosen) * of_each, quiet=quiet) as advance:
-        for found in look_at(READERS[name], chosen, product.encoding, drawn, pool):
+        for found in look_at(reader_named(name), chosen, product.encoding, drawn, pool):
             looks.append(found) if isinstance(found, Look) else unreadable.append(found)
             advance(of_each)
     return looks, unreadable

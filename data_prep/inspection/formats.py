@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from data_prep.errors import RadarFileError, UserError
@@ -47,12 +46,15 @@ def _why_not(name: str, sources: Sequence[str], each: Each) -> str | None:
         if not isinstance(reader, FileReader):
             reader.scan(sources, None, each)
             return ""
-        files = _some_files(reader, sources)
+    except UserError as error:
+        return str(error).removeprefix("--source ").split("; ")[0]
+    files = _some_files(reader, sources)
+    try:
         if files:
             reader.require_modules()
     except UserError as error:
-        return str(error).removeprefix("--source ").split("; ")[0]
-    whys = [answer.reason for answer in each(partial(_ask, READERS[name]), files) if isinstance(answer, RadarFileError)]
+        return str(error).replace("; ", ": ")
+    whys = [answer.reason for answer in each(partial(_ask, reader), files) if isinstance(answer, RadarFileError)]
     if not files:
         return None
     return "" if len(whys) < len(files) else whys[0]
@@ -68,9 +70,8 @@ def _some_files(reader: FileReader, sources: Sequence[str]) -> list[Path]:
     return sorted({named[i * (len(named) - 1) // (_ASKED - 1)] for i in range(_ASKED)}) if named else []
 
 
-def _ask(module: str, path: Path) -> None:
+def _ask(reader: FileReader, path: Path) -> None:
     """Raises RadarFileError where the reader cannot use the file."""
-    reader = import_module(module).READER
     with reading(f"{path} as {reader.name}"):  # not the label that other formats' readers give it, should this one die
         try:
             reader.recognise(path)

@@ -41,9 +41,8 @@ def places_of(grids: Sequence[Grid]) -> Places:
 
 def corners_of(grid: Grid) -> dict[str, tuple[float, float] | None]:
     """Longitude and latitude (degrees) of a grid's outer corners. Raises UserError (no pyproj, no valid projection)."""
-    east = grid.west + grid.shape[1] * grid.pixel[1]
-    south = grid.north - grid.shape[0] * grid.pixel[0]
-    x, y = np.array([grid.west, east, east, grid.west]), np.array([grid.north, grid.north, south, south])
+    x = np.array([grid.west, grid.east, grid.east, grid.west])
+    y = np.array([grid.north, grid.north, grid.south, grid.south])
     lon, lat = (x, y) if grid.unit == "degree" else from_grid(grid.proj, x, y)
     return {
         name: (round(float(lon[i]), 5), round(float(lat[i]), 5)) if np.isfinite([lon[i], lat[i]]).all() else None

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid
 from data_prep.pictures.page import evenly
-from data_prep.readers import LeftOut, Recording
+from data_prep.readers import LeftOut, Reader, Recording
 from data_prep.shards.tally import CodeTally, Counter
 from data_prep.workers import Pool
 
@@ -40,21 +39,21 @@ class Look:
 
 
 def look_at(
-    module: str, recordings: Sequence[Recording], encoding: str, drawn: Iterable[int], pool: Pool
+    reader: Reader, recordings: Sequence[Recording], encoding: str, drawn: Iterable[int], pool: Pool
 ) -> Iterable[Look | LeftOut]:
     """Frames of each recording, as they are read.
 
-    module: the reader's. drawn: numbers of the recordings of which pictures are wanted. What cannot be read is a LeftOut.
+    drawn: numbers of the recordings of which pictures are wanted. What cannot be read is a LeftOut.
     """
     wanted = set(drawn)
     items = [(recording, number in wanted) for number, recording in enumerate(recordings)]
-    for found in pool.each(partial(_look, module, encoding), items):
+    for found in pool.each(partial(_look, reader, encoding), items):
         yield LeftOut(found.path, "unreadable", found.reason) if isinstance(found, RadarFileError) else found
 
 
-def _look(module: str, encoding_name: str, item: tuple[Recording, bool]) -> Look:
+def _look(reader: Reader, encoding_name: str, item: tuple[Recording, bool]) -> Look:
     (recording, drawn), encoding = item, encoding_named(encoding_name)
-    frames = read_recording(import_module(module).READER, recording)
+    frames = read_recording(reader, recording)
     counter, chosen, pictures = Counter(encoding), evenly(len(frames), FRAMES_OF_EVENT), list[NDArray[Any]]()
     for number in chosen:
         codes_HW = frames[number].encode(encoding)

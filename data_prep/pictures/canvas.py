@@ -7,7 +7,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Literal
 
-from data_prep.errors import UserError
+from data_prep.errors import not_installed
 from data_prep.pictures.colours import DRY, INK, NO_DATA, SOFT_INK, ColourScale
 from data_prep.pictures.page import Page
 
@@ -23,9 +23,7 @@ def blank(width_in: float, height_in: float, layout: Literal["constrained"] | No
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as missing:
-        raise UserError(
-            f"pictures need {missing.name}, which is not installed; install DS-Nowcast with its extra [pictures]"
-        ) from missing
+        raise not_installed("a picture", missing.name or "matplotlib", "pictures") from missing
     return Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white", layout=layout)
 
 

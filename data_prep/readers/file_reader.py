@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.errors import RadarFileError, UserError, absent, in_words
+from data_prep.errors import RadarFileError, UserError, counted, in_words, not_installed, printable
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
@@ -104,9 +104,13 @@ class FileReader(ABC):
             left_out += listed.left_out
             found += [(path, member, entry) for member, entry in listed.entries]
         if not found:
-            why = f", the first because: {left_out[0].detail or left_out[0].reason}" if left_out else ""
+            why = (
+                f", {printable(left_out[0].what)} because: {left_out[0].detail or left_out[0].reason}"
+                if left_out
+                else ""
+            )
             raise UserError(
-                f"none of {len(paths)} files can be used as {self.name}{why}; give files of that format, or its --format"
+                f"none of {counted(len(paths), 'file')} can be used as {self.name}{why}; mend that, or give --format with theirs"
             )
         chosen = _one_product([entry for _, _, entry in found], product)
         recordings = list(_recordings((one for one in found if one[2].product == chosen), left_out))
@@ -190,7 +194,7 @@ class FileReader(ABC):
 
         for module, extra in self.modules:
             if find_spec(module) is None:
-                raise absent(f"format {self.name}", module, extra)
+                raise not_installed(f"format {self.name}", module, extra)
 
 
 def _checked(file: RadarFile, entry: Entry) -> Entry:
@@ -222,7 +226,7 @@ def _one_product(entries: list[Entry], name: str | None) -> Product:
         raise UserError(f"the files hold several products: {names}; choose one with --product NAME")
     chosen = [product for product in counts if name in (None, product.name)]
     if not chosen:
-        raise UserError(f"the files hold no product {name!r}; they hold {names}")
+        raise UserError(f"the files hold no product {name!r}; they hold {names}: give one of those")
     if len(chosen) > 1:
         raise UserError(f"product {name!r} is there in several units: {names}; give the files of one")
     return chosen[0]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from data_prep.errors import RadarFileError, UserError, absent, in_words
+from data_prep.errors import RadarFileError, UserError, in_words, not_installed
 from data_prep.readers.files import RadarFile
 
 MOST_BYTES = 1 << 30  # of one read or one chunk; a national composite is some MB, a SEVIR event 7
@@ -34,7 +34,7 @@ def require_h5py() -> Any:
     try:
         import h5py
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise absent("this archive format", "h5py", "hdf5") from error
+        raise not_installed("this archive format", "h5py", "hdf5") from error
     return h5py
 
 
@@ -59,7 +59,7 @@ def open_hdf5(source: Path | RadarFile, called: str = "HDF5") -> Iterator[Any]:
 
 
 def find(group: Any, name: str) -> Any | None:
-    """The group or dataset `name` in a file or group, None where it is absent.
+    """The group or dataset `name` in a file or group, None where it is not_installed.
 
     Raises RadarFileError where a link leads elsewhere.
     """
@@ -76,7 +76,7 @@ def find(group: Any, name: str) -> Any | None:
 
 
 def member(group: Any, name: str) -> Any:
-    """As `find`. Raises RadarFileError also where it is absent."""
+    """As `find`. Raises RadarFileError also where it is not_installed."""
     found = find(group, name)
     if found is None:
         raise RadarFileError(group.file.filename, f"has no {_path(group, name)!r}, which this format keeps there")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import RadarFileError, UserError, absent
+from data_prep.errors import RadarFileError, UserError, not_installed
 from data_prep.frames import Grid
 from data_prep.projection import ProjectionError, proj_of_wkt
 from data_prep.readers.files import RadarFile
@@ -38,7 +38,7 @@ def require_rasterio() -> Any:
     try:
         import rasterio
     except ModuleNotFoundError as error:  # other kinds: it is there, but short of memory, say
-        raise absent("GeoTIFF", "rasterio", "geotiff") from error
+        raise not_installed("GeoTIFF", "rasterio", "geotiff") from error
     return rasterio
 
 

@@ -65,7 +65,7 @@ def _catalog_above(path: Path) -> Path:
     for folder in path.parents[: _LEVELS_UP - path.is_dir()]:
         if (folder / CATALOG).is_file():
             return folder / CATALOG
-    what = f"no {CATALOG} in {'it' if path.is_dir() else 'its folder'} or the {_LEVELS_UP - 1} above"
+    what = f"no {CATALOG} in {'it' if path.is_dir() else 'its folder'} or the {_LEVELS_UP - 1} folders above"
     raise UserError(f"--source {path} has {what}; {EXPECTED}")
 
 

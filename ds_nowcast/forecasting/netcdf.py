@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.encoding import Unit
-from data_prep.errors import UserError
+from data_prep.errors import not_installed
 from data_prep.files import write_atomically
 from data_prep.frames import Grid
 from data_prep.projection import lonlat, to_cf
@@ -108,9 +108,7 @@ def _in_memory(path: Path) -> Dataset:
     try:
         from netCDF4 import Dataset
     except ModuleNotFoundError as missing:
-        raise UserError(
-            "forecasts in netCDF need netCDF4, which is not installed; install DS-Nowcast with its extra [netcdf]"
-        ) from missing
+        raise not_installed("a forecast in netCDF", "netCDF4", "netcdf") from missing
     return Dataset(path.name, "w", memory=1)
 
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from data_prep.errors import MOST_REASON, RadarFileError, absent, in_words, printable
+from data_prep.errors import MOST_REASON, RadarFileError, in_words, not_installed, printable
 
 
 def test_a_file_error_is_one_printable_line_whatever_the_file_is_called_and_holds() -> None:
@@ -20,6 +20,14 @@ def test_a_reason_is_cut_in_its_middle(text: str) -> None:
     reason = RadarFileError("a.h5", f"its formula is {text}; give another").reason
     assert len(reason) == MOST_REASON and reason.startswith("its formula is ") and reason.endswith("; give another")
     assert RadarFileError("a.h5", reason).reason == reason
+
+
+@pytest.mark.parametrize("most", [None, 60, MOST_REASON])
+def test_secrets_of_a_url_are_not_printed(most: int | None) -> None:
+    for url in ("https://me:secret@host/a.zarr?key=secret", "https:/me:secret@host/a.zarr"):
+        assert printable(f"{url} is gone", most).replace(":/h", "://h") == "https://host/a.zarr is gone"
+        assert "secret" not in str(RadarFileError(url, f"{'x' * MOST_REASON}{url}"))
+    assert printable("/data/at@home/what?.h5") == "/data/at@home/what?.h5"
 
 
 def test_what_can_be_printed_stays_as_it_is() -> None:
@@ -41,4 +49,4 @@ def test_another_exception_is_told_by_what_it_says(error: Exception, words: str)
 
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
     says = "GeoTIFF needs rasterio, which is not installed; pip install 'ds-nowcast[geotiff]'"
-    assert str(absent("GeoTIFF", "rasterio", "geotiff")) == says
+    assert str(not_installed("GeoTIFF", "rasterio", "geotiff")) == says

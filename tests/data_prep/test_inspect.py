@@ -130,7 +130,7 @@ def test_without_matplotlib_all_is_said_before_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, out, err = inspect(files, "--picture", tmp_path / "p.png")
-    assert code == 2 and "8 frames in 8 files" in out and "extra [pictures]" in err
+    assert code == 2 and "8 frames in 8 files" in out and "ds-nowcast[pictures]" in err
 
 
 def test_what_cannot_be_done_is_refused(shards: Shards, files: Path, inspect: Inspect, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_without_matplotlib_the_scores_are_there_and_it_says_so(
         monkeypatch.setitem(sys.modules, name, None)
     assert command(run, shards) == 0
     error = capsys.readouterr().err
-    assert "no pictures: " in error and "extra [pictures]" in error and len(error.splitlines()) == 1
+    assert "no pictures: " in error and "ds-nowcast[pictures]" in error and len(error.splitlines()) == 1
     assert scores_in(run)["task"]["windows"] == 10
 
 

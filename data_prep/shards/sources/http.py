@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from data_prep.errors import SourceError, UserError
+from data_prep.errors import SourceError, UserError, not_installed, without_secrets
 from data_prep.shards.sources.cache import CachedSource, Download
 from data_prep.shards.sources.cache_folder import CacheFolder
 from data_prep.shards.sources.http_answers import REDIRECTS, check_status, length_of, part_of, redirected
 from data_prep.shards.sources.local import inside
 from data_prep.shards.sources.memory import ThreadMemory, too_short
 from data_prep.shards.sources.ranges import sha256_by_ranges
-from data_prep.shards.sources.retry import Retries, TransientError, without_secrets
+from data_prep.shards.sources.retry import Retries, TransientError
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -211,9 +211,7 @@ def _require_urllib3() -> Any:
     try:
         import urllib3
     except ImportError as error:
-        raise UserError(
-            "shards on a web server need urllib3, which is not installed; install DS-Nowcast with its extra [http]"
-        ) from error
+        raise not_installed("a web server", "urllib3", "http") from error
     return urllib3
 
 

@@ -10,9 +10,9 @@ from http import HTTPStatus
 from typing import NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from data_prep.errors import SourceError
+from data_prep.errors import SourceError, without_secrets
 from data_prep.shards.sources.ranges import absent
-from data_prep.shards.sources.retry import TransientError, without_secrets
+from data_prep.shards.sources.retry import TransientError
 
 REDIRECTS = (301, 302, 303, 307, 308)
 PARTS = (206, 416)  # the answers of a server that knows ranges: a part, or none lies there

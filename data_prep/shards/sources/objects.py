@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from data_prep.errors import SourceError, UserError
+from data_prep.errors import SourceError, UserError, not_installed, without_secrets
 from data_prep.shards.sources.local import inside
 from data_prep.shards.sources.memory import too_short
 from data_prep.shards.sources.ranges import absent, sha256_by_ranges
-from data_prep.shards.sources.retry import Retries, TransientError, without_secrets
+from data_prep.shards.sources.retry import Retries, TransientError
 
 _ABSENT, _PAST_THE_END = (404, 410), 416
 _MAY_PASS = (408, 429)  # and all from 500 on
@@ -135,9 +135,7 @@ def _store(config: dict[str, Any]) -> Any:
         import fsspec
         from s3fs import S3FileSystem  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            "shards on s3:// need s3fs, which is not installed; install DS-Nowcast with its extra [s3]"
-        ) from error
+        raise not_installed("an object store", "s3fs", "s3") from error
     return fsspec.filesystem(
         "s3", skip_instance_cache=True, use_listings_cache=False, max_concurrency=1, config_kwargs=config
     )

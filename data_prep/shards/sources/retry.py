@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -71,9 +70,3 @@ class Retries:
 def _wait_s(number: int) -> float:
     longest = min(_FIRST_WAIT_S * _FACTOR**number, _LONGEST_WAIT_S)
     return longest * random.uniform(0.5, 1.0)
-
-
-def without_secrets(text: str) -> str:
-    """Text without what stands before the @ and after the ? of the URLs in it."""
-    text = re.sub(r"(\w://)[^/\s@\"']*@", r"\1", text)
-    return re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1", text)

@@ -277,7 +277,7 @@ def test_a_failure_leaves_the_picture_of_before(tmp_path: Path, monkeypatch: pyt
 
 def test_without_matplotlib_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"with its extra \[pictures\]"):
+    with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[pictures\]'"):
         film_strip(tmp_path / "p.png", [strip("x", storms(1))], unit="mm/h", grid=None, title="")
     assert not list(tmp_path.iterdir())
 

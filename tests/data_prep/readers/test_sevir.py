@@ -357,8 +357,8 @@ def test_sources_that_are_no_archive_are_named(make_sevir: MakeSevir, tmp_path: 
     for source, message in [
         (root / "absent", "absent does not exist"),
         (root / "*.hdf", "matches no file"),
-        (lone.parent, "has no CATALOG.csv in it or the 3 above"),
-        (lone, "has no CATALOG.csv in its folder or the 3 above"),
+        (lone.parent, "has no CATALOG.csv in it or the 3 folders above"),
+        (lone, "has no CATALOG.csv in its folder or the 3 folders above"),
     ]:
         with pytest.raises(UserError, match=message):
             scan(source)

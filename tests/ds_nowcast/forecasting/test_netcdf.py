@@ -217,6 +217,6 @@ def test_without_netcdf4_the_error_names_the_extra(
     tmp_path: Path, small: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "netCDF4", None)
-    with pytest.raises(UserError, match=r"with its extra \[netcdf\]"):
+    with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[netcdf\]'"):
         write(tmp_path / "f.nc", a_forecast(small.shape), small)
     assert not list(tmp_path.iterdir())

@@ -320,5 +320,5 @@ def test_what_is_not_a_url_is_refused(url: str, opened: Open) -> None:
 
 def test_without_urllib3_the_extra_is_named(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "urllib3", None)
-    with pytest.raises(UserError, match=r"extra \[http\]"):
+    with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[http\]'"):
         opened()

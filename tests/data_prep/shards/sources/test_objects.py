@@ -189,5 +189,5 @@ def test_keys_in_the_url_are_refused_and_not_repeated(opened: Open) -> None:
 
 def test_without_s3fs_the_extra_is_named(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(UserError, match=r"extra \[s3\]"):
+    with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[s3\]'"):
         opened("s3://bucket/shards")

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from data_prep.errors import DataError, SourceError
-from data_prep.shards.sources.retry import Retries, TransientError, without_secrets
+from data_prep.errors import DataError, SourceError, without_secrets
+from data_prep.shards.sources.retry import Retries, TransientError
 
 
 class Failing:
