@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.encoding import NO_ECHO, Unit
+from data_prep.encoding import NO_ECHO, Unit, plausible
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.projection import metric_proj
@@ -162,7 +162,7 @@ def _grid(file: Any, of: RadarFile) -> Grid:
 @lru_cache(maxsize=4)
 def _lookup(gain: float, offset: float, missing: frozenset[int], unit: Unit, code_bytes: int) -> Lookup:
     codes = np.arange(1 << 8 * code_bytes)
-    values = np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset)
+    values = plausible(np.where(np.isin(codes, list(missing)), np.nan, gain * codes + offset), unit)
     if unit == "dBZ" and code_bytes == 1:
         values[_NO_ECHO] = NO_ECHO[unit]
     return Lookup(values)

@@ -4,7 +4,7 @@ The text gives product, time (UTC; of a sum its end), bytes, format version, pre
 in RADVOR, the lead of a forecast. Rows begin in the south. Reflectivity in one byte: RVP6 units of half a dBZ from -32.5,
 249 clutter, 250 no data. All else in two, the lower first: 12 bits of value in steps of the precision, then a flag each for
 a secondary source (a value like others), no data, a negative value, clutter. Rain is mm over the interval; WN's are tenths
-of RVP6 units. Clutter is no data here, also where RADKLIM has put a number like the neighbours' under that flag. DWD's text
+of RVP6 units. Negative rain is no data here, and clutter, also where RADKLIM has put a number like the neighbours' there. DWD's text
 files of rain (.asc) are read too, see `radolan_ascii`.
 (DWD, "RADOLAN und RADVOR: Beschreibung des Kompositformats" 2.5, and "Dateiformat des RV-Produkts" 1.01.)
 """
@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.encoding import NO_ECHO
+from data_prep.encoding import NO_ECHO, plausible
 from data_prep.errors import RadarFileError
 from data_prep.frames import Grid, Lookup, RadarFrame
 from data_prep.readers import LeftOut, Product, Reader, radolan_ascii
@@ -137,7 +137,7 @@ def _header(file: RadarFile, head: bytes) -> Header:
 
 @lru_cache(maxsize=8)
 def _rain(mm_h: float) -> Lookup:
-    return Lookup(mm_h * _values(code_bytes=2))
+    return Lookup(plausible(mm_h * _values(code_bytes=2), "mm/h"))
 
 
 @lru_cache(maxsize=8)
