@@ -21,7 +21,7 @@ from data_prep.building.plan import Plan, make_plan, nothing_left
 from data_prep.building.sequences import Gap
 from data_prep.building.task import UNREADABLE, ShardTask, TaskRecord, write_shards
 from data_prep.console import progress
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, counted
 from data_prep.files import writing
 from data_prep.shards.index import BUILD_NAME, INDEX_NAME, ShardsIndex, open_shards
 from data_prep.workers import InProcess, Pool, WorkerDiedError, Workers, cores
@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         except WorkerDiedError as error:
             raise error.told("files were listed") from None
         except RadarFileError as error:
-            raise UserError(f"{error}; mend or remove it, or leave --strict out to go on without it") from None
+            without = ", or leave --strict out to go on without it" if args.strict else ""
+            raise UserError(f"{error}; mend or remove it{without}") from None
     if not args.quiet:
         _show(console, args.out, built, part)
     return 0
@@ -104,16 +105,19 @@ def build(plan: Plan, out: Path, pool: Pool | None = None, quiet: bool = True, w
         raise UserError(f"nothing of this build was begun in {out}; run it without --finish, or its parts, first")
     mine = [] if work.finish else [task for i, task in enumerate(plan.tasks) if i % work.part.of == work.part.number]
     offsets = {name: len(split.shards) for name, split in plan.earlier.splits.items()} if plan.earlier else None
-    with building(out, plan.hash, mine, work.who, offsets) as folder:
-        try:
+    _check_unchanged(plan, out)
+    try:
+        with building(out, plan.hash, mine, work.who, offsets) as folder:
+            if _is_done(plan, out):
+                return None
             _check_unchanged(plan, out)
             _write_all(folder, plan, mine, pool or InProcess(), quiet)
-            with locked(folder.build / "lock-last-steps") as alone:
-                return _finish_if_all(folder, plan, alone, work)
-        except FileNotFoundError:  # another part has finished it meanwhile, and taken .build away
-            if not _is_done(plan, out):
-                raise
-            return None
+            with locked(folder.build / "lock-last-steps", waits=True):
+                return _finish_if_all(folder, plan, work)
+    except FileNotFoundError:  # another part has finished it meanwhile, and taken .build away
+        if not _is_done(plan, out):
+            raise
+        return None
 
 
 def _is_done(plan: Plan, out: Path) -> bool:
@@ -162,9 +166,9 @@ def _refuse_unreadable(records: Iterable[TaskRecord | None]) -> None:
             raise UserError(f"sequence {key} is {UNREADABLE}: {detail}; leave --strict out to go on without it")
 
 
-def _finish_if_all(folder: BuildFolder, plan: Plan, alone: bool, work: Work) -> Built | None:
+def _finish_if_all(folder: BuildFolder, plan: Plan, work: Work) -> Built | None:
     missing = folder.without_record(plan.tasks)
-    records = list(folder.records(plan.tasks)) if alone and not missing else []
+    records = [] if missing else list(folder.records(plan.tasks))
     missing += [task.stem for task, record in zip(plan.tasks, records, strict=False) if record is None]
     if missing and _is_done(plan, folder.out):  # by another part, between two looks
         return None
@@ -174,7 +178,7 @@ def _finish_if_all(folder: BuildFolder, plan: Plan, alone: bool, work: Work) -> 
             f"{folder.out} is not finished: {len(missing)} of {len(plan.tasks)} tasks are not done ({shown}); "
             "run the parts that were not, then --finish again"
         )
-    if missing or not alone:
+    if missing:
         return Built(None, LeftOuts(), plan.gaps, len(missing))
     return _finish(folder, plan, [record for record in records if record])
 
@@ -196,9 +200,10 @@ def _show(console: Console, out: Path, built: Built | None, part: Part) -> None:
         console.print(Text(f"{out} is complete and was built just like this: nothing to do"), soft_wrap=True)
         return
     if built.index is None:
-        rest = f"{built.to_do} tasks of other parts are not: the last part to end finishes it, or --finish does"
-        after = rest if built.to_do else "another part is finishing the folder"
-        console.print(Text(f"part {part} of {out} is done ({part.said_by}); {after}"), soft_wrap=True)
+        rest = (
+            f"{counted(built.to_do, 'task')} of other parts to do: the last part to end finishes it, or --finish does"
+        )
+        console.print(Text(f"part {part} of {out} is done ({part.said_by}); {rest}"), soft_wrap=True)
         return
     show_splits(console, built.index.splits)
     show_gaps(console, built.gaps)

@@ -18,7 +18,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_prep.errors import ExpectedError
+from data_prep.errors import ExpectedError, without_secrets
 
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # as a shell counts SIGINT, SIGPIPE and SIGTERM
 _SECONDS_BETWEEN_LINES = 10.0
@@ -96,7 +96,7 @@ def ends_politely(run: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except ExpectedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

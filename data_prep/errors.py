@@ -46,7 +46,7 @@ class RadarFileError(UserError):
 def without_secrets(text: str) -> str:
     """Text without what stands before the @ and after the ? of the URLs in it, also of those that went through a Path."""
     text = re.sub(r"(\w:/{1,2})[^/\s@\"']*@", r"\1", text)
-    return re.sub(r"(\w:/{1,2}[^\s?\"']*)\?[^\s\"']*", r"\1", text)
+    return re.sub(r"\w:/{1,2}[^\s\"']*", lambda url: url[0].partition("?")[0], text)
 
 
 def printable(text: str, most: int | None = None) -> str:
@@ -54,8 +54,7 @@ def printable(text: str, most: int | None = None) -> str:
 
     Names of files and what stands in them may be anything: control characters, lines, bytes that are no UTF-8.
     """
-    roughly = most and 4 * most  # so that no text takes long, and no secret is cut in two
-    text = _cut(without_secrets(_cut(text, roughly)), most)
+    text = _cut(without_secrets(text), most)
     if text.isprintable():
         return text
     escaped = (one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)

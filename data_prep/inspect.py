@@ -14,7 +14,7 @@ from rich.console import Console
 
 from data_prep.console import positive, whole
 from data_prep.errors import UserError
-from data_prep.files import check_writable
+from data_prep.files import check_writable, format_version
 from data_prep.inspection.archive import ArchiveView, look_at_archive
 from data_prep.inspection.as_json import archive_json, folder_json
 from data_prep.inspection.draw import COLUMNS, ROWS, draw_archive, draw_folder, draw_map
@@ -74,7 +74,8 @@ def _refuse_mixed(args: argparse.Namespace) -> None:
     """Raises UserError where a shards folder on a disk is to be looked at as an archive, or beside something else."""
     for path in args.paths:
         if not _is_elsewhere(path) and is_shards_folder([path]):
-            if args.format:
+            index = Path(path, INDEX_NAME)
+            if args.format and index.is_file() and format_version(index.read_bytes()) is not None:
                 raise UserError(f"{path} is a shards folder; leave --format {args.format} out")
             if len(args.paths) > 1:
                 raise UserError(f"{path} is a shards folder; inspect it alone, then the others")

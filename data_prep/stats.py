@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.building.folder import clear_finished
 from data_prep.console import positive, progress
 from data_prep.errors import DataError, UserError
 from data_prep.files import write_atomically
@@ -99,6 +100,7 @@ def write(shards: Shards, tallies: Mapping[str, CodeTally]) -> list[str]:
 
 
 def _write_index(shards: Shards, index: ShardsIndex) -> None:
+    clear_finished(shards.folder)
     if (shards.folder / BUILD_NAME).exists():
         raise UserError(f"{shards.folder} is being added to; end that build, then run the same again")
     if open_shards(shards.folder, whole=False).hash != shards.hash:

@@ -22,7 +22,7 @@ from data_prep.building.left_out import LeftOuts
 from data_prep.building.sequences import FrameRef, follows
 from data_prep.building.sequences import Sequence as Run
 from data_prep.console import ends_politely
-from data_prep.errors import RadarFileError, UserError
+from data_prep.errors import RadarFileError, UserError, without_secrets
 from data_prep.files import check_writable, writing
 from data_prep.frames import Grid
 from data_prep.pictures import Strip, forecast_gif, forecast_picture
@@ -70,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def forecast(args: Namespace) -> int:
     """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
-    asked = {args.out: (".nc",), args.geotiff: (".tif", ".tiff"), args.picture: (".png",), args.gif: (".gif",)}
-    files = [path for path in asked if path is not None]
-    for path in files:
-        check_writable(path, *asked[path])
+    pairs = ((args.out, ".nc"), (args.geotiff, ".tif", ".tiff"), (args.picture, ".png"), (args.gif, ".gif"))
+    files = [path for path, *_ in pairs if path is not None]
+    for path, *endings in pairs:
+        if path is not None:
+            check_writable(path, *endings)
     device = device_of(0)
     model, card = open_model(args.run, args.model, device)
     past = newest_frames(args.format, args.source, card, args.product)
@@ -90,7 +91,7 @@ def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, car
     leads = [timedelta(seconds=card.cadence_s * lead) for lead in range(1, card.output_frames + 1)]
     unit = card.unit
     source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
-    history = shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]])
+    history = without_secrets(shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]]))
     about: dict[str, Any] = {
         "unit": unit,
         "grid": past.grid,

@@ -51,11 +51,11 @@ def clear_finished(out: Path) -> None:
 
 
 class BuildFolder:
-    """A shards folder that is being built. offsets: how many shards of each split it had before."""
+    """A shards folder that is being built. offsets: how many shards of each split it had before; None for a new one."""
 
     def __init__(self, out: Path, offsets: dict[str, int] | None = None) -> None:
         self.out, self.build = out, out / BUILD_NAME
-        self.offsets = offsets or {}
+        self.offsets, self.adds = offsets or {}, offsets is not None
 
     def done(self, task: ShardTask) -> TaskRecord | None:
         """What was recorded of the task, if its shards still lie there whole in size."""
@@ -189,16 +189,19 @@ def _locks_of_other_parts(who: str, build: Path) -> list[Path]:
 
 
 def _is_held(path: Path) -> bool:
-    with locked(path) as free:
+    with locked(path, shared=True) as free:  # so that two that ask at once do not see each other
         return not free
 
 
 @contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[bool]:
-    """Whether this process has the lock, among others where it is shared; without locks on its file system everyone has it."""
+def locked(path: Path, shared: bool = False, waits: bool = False) -> Iterator[bool]:
+    """Whether this process has the lock, among others where it is shared; without locks on its file system everyone has it.
+
+    waits: until it is free.
+    """
     with open(path, "a+") as lock:  # NFS gives a shared lock to who may read, another to who may write
         try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
@@ -214,8 +217,9 @@ def _note_plan(folder: BuildFolder, plan_hash: str, made_folder: bool) -> None:
         if not noted.is_file():
             write_new(noted, json.dumps({"plan": plan_hash, "made_folder": made_folder}).encode())
     if _noted_plan(noted) != plan_hash:
+        begun, place = ("an addition to it", folder.build) if folder.adds else ("it", folder.out)
         raise UserError(
-            f"{folder.out} was begun from other files or with other settings; give another --out, or remove it"
+            f"{folder.out}: {begun} was begun from other files or with other settings; run that to its end, or remove {place}"
         )
 
 

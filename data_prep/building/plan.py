@@ -24,7 +24,7 @@ from data_prep.encoding import Unit, encoding_named
 from data_prep.errors import RadarFileError, UserError
 from data_prep.hashing import permutation
 from data_prep.readers import LeftOut, Reader, Recording, Scan, reader_named
-from data_prep.shards.index import BuildNote, ShardsIndex
+from data_prep.shards.index import BUILD_NAME, BuildNote, ShardsIndex
 from data_prep.shards.samples import Packing, frames_per_chunk
 from data_prep.workers import InProcess, Pool
 
@@ -107,7 +107,7 @@ def make_plan(
         guess = estimate(reader, recordings, sequences, layout, packing, options.selection, pool)
     tasks = [
         ShardTask(
-            out / ".build", split, number, reader, part, _needed(part, recordings), layout, packing,
+            out / BUILD_NAME, split, number, reader, part, _needed(part, recordings), layout, packing,
             options.selection, options.samples_per_shard, strict,
         )
         for split, in_split in splits.items()

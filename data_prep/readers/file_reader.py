@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from data_prep.errors import RadarFileError, UserError, counted, in_words, not_installed, printable
+from data_prep.errors import RadarFileError, UserError, in_words, not_installed, printable
 from data_prep.frames import RadarFrame
 from data_prep.projection import ProjectionError
 from data_prep.readers import Each, LeftOut, Product, Recording, Scan, in_turn
@@ -110,7 +110,7 @@ class FileReader(ABC):
                 else ""
             )
             raise UserError(
-                f"none of {counted(len(paths), 'file')} can be used as {self.name}{why}; mend that, or give --format with theirs"
+                f"no file of {len(paths)} can be used as {self.name}{why}; mend that, or give --format with theirs"
             )
         chosen = _one_product([entry for _, _, entry in found], product)
         recordings = list(_recordings((one for one in found if one[2].product == chosen), left_out))
@@ -159,9 +159,16 @@ class FileReader(ABC):
         return listed
 
     def _held_by(self, file: RadarFile, member: str) -> _Listed:
-        found = list(self.contents(file))
-        entries = [(member, _checked(file, one)) for one in found if isinstance(one, Entry)]
-        return _Listed(entries, [one for one in found if isinstance(one, LeftOut)])
+        listed = _Listed([], [])
+        for one in self.contents(file):
+            if isinstance(one, LeftOut):
+                listed.left_out.append(one)
+                continue
+            try:
+                listed.entries.append((member, _checked(file, one)))
+            except RadarFileError as error:  # of this frame: others may be sound
+                listed.left_out.append(LeftOut(file.name, "unreadable", error.reason))
+        return listed
 
     def read(self, recording: Recording) -> list[RadarFrame]:
         """The one frame. Raises RadarFileError, also where the frame's time is no longer the one listed."""

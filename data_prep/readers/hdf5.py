@@ -59,7 +59,7 @@ def open_hdf5(source: Path | RadarFile, called: str = "HDF5") -> Iterator[Any]:
 
 
 def find(group: Any, name: str) -> Any | None:
-    """The group or dataset `name` in a file or group, None where it is not_installed.
+    """The group or dataset `name` in a file or group, None where it is absent.
 
     Raises RadarFileError where a link leads elsewhere.
     """
@@ -76,7 +76,7 @@ def find(group: Any, name: str) -> Any | None:
 
 
 def member(group: Any, name: str) -> Any:
-    """As `find`. Raises RadarFileError also where it is not_installed."""
+    """As `find`. Raises RadarFileError also where it is absent."""
     found = find(group, name)
     if found is None:
         raise RadarFileError(group.file.filename, f"has no {_path(group, name)!r}, which this format keeps there")
@@ -116,6 +116,8 @@ def _datasets(file: Any) -> Iterator[Any]:
     while groups:
         group = groups.pop()
         for name in names(group):
+            if group.id.links.get_info(name.encode()).type == require_h5py().h5l.TYPE_SOFT:
+                continue  # what it stands for is met where it lies
             found = member(group, name)
             address = h5o.get_info(found.id).addr
             if address in seen:  # a link may lead back to a group above

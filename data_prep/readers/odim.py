@@ -49,8 +49,8 @@ class Picture:
 
     @property
     def interval_s(self) -> int | None:
-        """Of a sum, seconds."""
-        if self.quantity != "ACRR" or self.start is None:
+        """Of a sum, seconds; None where its times do not say."""
+        if self.quantity != "ACRR" or self.start is None or self.start >= self.end:
             return None
         return round((self.end - self.start).total_seconds())
 
@@ -192,7 +192,7 @@ def _coding(file: Any, picture: Picture) -> Coding:
     if not (0.0 < abs(gain) < 1e9 and abs(offset) < 1e9):
         raise RadarFileError(file.filename, f"its gain is {gain:g} and its offset {offset:g}, expected other than 0")
     if picture.quantity == "ACRR":
-        if not picture.interval_s or picture.interval_s < 0:
+        if not picture.interval_s:
             span = f"from {picture.start} to {picture.end}"
             raise RadarFileError(file.filename, f"is a sum {span}; startdate, starttime and the end must say over what")
         per_hour = 3600.0 / picture.interval_s

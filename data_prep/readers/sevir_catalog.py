@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +26,7 @@ from data_prep.frames import Grid
 from data_prep.projection import ProjectionError, corner_of, metric_proj
 from data_prep.readers import LeftOut, Product, Recording
 from data_prep.readers.files import matches
+from data_prep.times import utc
 
 VIL = Product("vil", "kg/m2")
 CATALOG = "CATALOG.csv"
@@ -158,8 +159,7 @@ def _whole(text: str) -> int:
 
 
 def _utc(iso: str) -> datetime:
-    time = datetime.fromisoformat(iso.strip())
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return utc(datetime.fromisoformat(iso.strip()))
 
 
 @lru_cache(maxsize=1024)  # a few jitters occur in thousands of rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -30,6 +30,7 @@ from data_prep.frames import Grid, unit_of, wrapped
 from data_prep.projection import corner_of, metric_proj
 from data_prep.readers.files import RadarFile
 from data_prep.readers.stamps import time_by
+from data_prep.times import utc
 
 Kind = TypeVar("Kind", bound="SideCar")
 
@@ -38,10 +39,11 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
+    """NaN needs no naming, and is what programs write that name it."""
+    return [one for one in (value if isinstance(value, list) else [value]) if one == one]
 
 
-Numbers = Annotated[list[float], BeforeValidator(_listed)]
+Numbers = Annotated[list[Annotated[float, Field(allow_inf_nan=True)]], BeforeValidator(_listed)]
 
 
 class SideCar(BaseModel):
@@ -68,7 +70,7 @@ class SideCar(BaseModel):
         if self.name_time is None:
             return None
         try:
-            return _as_utc(datetime.strptime(name, self.name_time))
+            return utc(datetime.strptime(name, self.name_time))
         except (ValueError, re.error):
             found = time_by(self.name_time, PurePosixPath(name).stem)
         if found is None:
@@ -172,11 +174,7 @@ class ArraySideCar(SideCar):
 
 
 def _utc(text: str) -> datetime:
-    return _as_utc(datetime.fromisoformat(text))
-
-
-def _as_utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return utc(datetime.fromisoformat(text))
 
 
 def beside(file: RadarFile, folder_wide: str) -> RadarFile | None:

@@ -19,6 +19,11 @@ def failing(error: BaseException) -> int:
     raise error
 
 
+def test_no_secret_of_a_url_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends_politely(lambda: failing(UserError("https://me:secret@host/a?key=secret is gone"))) == 2
+    assert capsys.readouterr().err == "error: https://host/a is gone\n"
+
+
 @pytest.mark.parametrize(("error", "code"), [(UserError("no such file"), 2), (DataError("no such file"), 3)])
 def test_a_foreseen_end_is_one_sentence_and_its_code(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]

@@ -27,6 +27,8 @@ def test_secrets_of_a_url_are_not_printed(most: int | None) -> None:
     for url in ("https://me:secret@host/a.zarr?key=secret", "https:/me:secret@host/a.zarr"):
         assert printable(f"{url} is gone", most).replace(":/h", "://h") == "https://host/a.zarr is gone"
         assert "secret" not in str(RadarFileError(url, f"{'x' * MOST_REASON}{url}"))
+    long = f"https://h/x?{'q' * 1150} https://user:{'S' * 40}@host/a {'y' * 1500}"
+    assert "S" not in printable(long, most)
     assert printable("/data/at@home/what?.h5") == "/data/at@home/what?.h5"
 
 

@@ -379,6 +379,8 @@ def test_places_that_cannot_be_written_to_are_refused_before_anything_is_read(
     ):
         message = refusal(capsys, out, run, "nowhere", out, option, tmp_path / name)
         assert f"{tmp_path / name} is not called like what is written there" in message and ending in message
+    same = refusal(capsys, out, run, "nowhere", tmp_path / "f.tif", "--geotiff", tmp_path / "f.tif")
+    assert "give a name that ends in .nc" in same
     assert "give a name that ends in .nc" in refusal(capsys, out, run, "nowhere", tmp_path / "f.txt")
 
 

@@ -211,7 +211,7 @@ def _require_urllib3() -> Any:
     try:
         import urllib3
     except ImportError as error:
-        raise not_installed("a web server", "urllib3", "http") from error
+        raise not_installed("reading from a web server", "urllib3", "http") from error
     return urllib3
 
 

@@ -135,7 +135,7 @@ def _store(config: dict[str, Any]) -> Any:
         import fsspec
         from s3fs import S3FileSystem  # noqa: F401
     except ImportError as error:
-        raise not_installed("an object store", "s3fs", "s3") from error
+        raise not_installed("reading from s3://", "s3fs", "s3") from error
     return fsspec.filesystem(
         "s3", skip_instance_cache=True, use_listings_cache=False, max_concurrency=1, config_kwargs=config
     )

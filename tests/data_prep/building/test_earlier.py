@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from data_prep.build import build
+from data_prep.build import Work, build
 from data_prep.building.earlier import Earlier, spans_of
+from data_prep.building.part import Part
 from data_prep.building.sequences import FrameRef, Sequence
 from data_prep.errors import UserError
 from data_prep.shards.index import BuildNote, open_shards, read_idx
@@ -140,9 +141,22 @@ def test_an_addition_to_what_has_changed_since_it_was_planned_is_refused(archive
     split = index.splits["train"].model_copy(update={"wet": index.splits["train"].wet + 1})
     (out / "index.json").write_bytes(index.model_copy(update={"splits": {"train": split}}).content)
     before = hashes(out)
-    with pytest.raises(UserError, match="has changed while the archive was listed; run the same again"):
+    for work in (Work(), Work(Part(0, 2))):
+        with pytest.raises(UserError, match="has changed while the archive was listed; run the same again"):
+            build(plan, out, work=work)
+        assert hashes(out) == before and not (out / ".build").exists()
+
+
+def test_an_addition_that_was_begun_otherwise_is_named_not_the_folder(archive: FakeArchive, tmp_path: Path) -> None:
+    archive.add_run(range(8))
+    out = tmp_path / "out"
+    build_shards(archive, out, **OPTIONS)
+    archive.add_run(range(8, 12))
+    plan = archive_plan(archive, out, earlier=open_shards(out).index, **OPTIONS)
+    (out / ".build").mkdir()
+    (out / ".build/plan.json").write_text('{"plan": "another", "made_folder": false}')
+    with pytest.raises(UserError, match=rf"an addition to it was begun from other files .* or remove {out}/\.build$"):
         build(plan, out)
-    assert hashes(out) == before
 
 
 def test_an_addition_killed_at_any_rename_is_finished_by_the_same_command(

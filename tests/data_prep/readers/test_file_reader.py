@@ -56,13 +56,20 @@ def test_what_would_stop_a_build_of_all_others_is_the_files_own_error(
 
 
 @pytest.mark.parametrize("interval_s", [0, -300])
-def test_a_frame_over_no_time_is_the_files_error(
+def test_a_frame_over_no_time_is_left_out_and_others_of_the_file_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval_s: int
 ) -> None:
-    entry = Entry(datetime(2020, 1, 1, tzinfo=UTC), Product("rain", "mm/h"), interval_s=interval_s)
-    monkeypatch.setattr(FakeFiles, "contents", lambda *given: [entry])
+    entries = [
+        Entry(datetime(2020, 1, 1, tzinfo=UTC), Product("rain", "mm/h"), interval_s=seconds)
+        for seconds in (interval_s, 300)
+    ]
+    monkeypatch.setattr(FakeFiles, "contents", lambda *given: entries)
+    path = add_file(tmp_path / "archive", 0)
+    found = READER.listed(path)
+    assert [entry.interval_s for _, entry in found.entries] == [300]
+    assert found.left_out == [(str(path), "unreadable", f"its frame covers {interval_s} s, expected more than 0")]
     with pytest.raises(RadarFileError, match=rf"000.fake: its frame covers {interval_s} s, expected more than 0"):
-        READER.listed(add_file(tmp_path / "archive", 0))
+        READER.frames(path)
 
 
 def test_a_projection_that_pyproj_refuses_is_the_files_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

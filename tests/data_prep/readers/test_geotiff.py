@@ -232,6 +232,12 @@ def test_a_side_car_says_what_the_file_does_not(make_tiff: MakeTiff, tmp_path: P
     assert read(path).unit == "kg/m2"  # a file's own goes first
 
 
+def test_a_side_car_may_name_what_json_writers_make_of_nan_and_infinity(tmp_path: Path, make_tiff: MakeTiff) -> None:
+    path = make_tiff(np.array([[[np.nan, -np.inf, 3.5]]], np.float32), unit="dBZ")
+    (tmp_path / "geotiff.json").write_text('{"nodata": NaN, "undetect": -Infinity}')
+    np.testing.assert_array_equal(read(path).field, [[np.nan, -32.0, 3.5]])
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

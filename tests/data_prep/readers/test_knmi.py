@@ -247,7 +247,7 @@ def test_an_archive_without_one_readable_file_is_refused(make_knmi: MakeKnmi, tm
         READER.scan([str(tmp_path / "absent.h5")])
     make_knmi("a.h5", image_geo_parameter="ECHOTOP_[KM]")
     (tmp_path / "b.h5").write_text("a text")
-    with pytest.raises(UserError, match=r"none of 2 files can be used as knmi, .*a\.h5 because: holds ECHOTOP"):
+    with pytest.raises(UserError, match=r"no file of 2 can be used as knmi, .*a\.h5 because: holds ECHOTOP"):
         READER.scan([str(tmp_path)])
 
 

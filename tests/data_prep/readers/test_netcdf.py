@@ -308,6 +308,17 @@ def test_without_netcdf4_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
         READER.scan([str(tmp_path)])
 
 
+def test_a_soft_link_in_a_group_is_passed_over(tmp_path: Path) -> None:
+    h5py, path = pytest.importorskip("h5py"), tmp_path / "a.nc"
+    path.write_bytes(made())
+    before = [frame.field for frame in READER.frames(path)]
+    linked = tmp_path / "b.nc"
+    linked.write_bytes(made())
+    with h5py.File(linked, "r+") as file:
+        file.create_group("aux")["alias"] = h5py.SoftLink("/rain")
+    np.testing.assert_array_equal([frame.field for frame in READER.frames(linked)], before)
+
+
 @pytest.mark.parametrize("group", ["", "more/"])
 @pytest.mark.parametrize("dims", [0, 1, 2, 4])
 def test_a_variable_that_names_another_number_of_dimensions_never_reaches_the_library(

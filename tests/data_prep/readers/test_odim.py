@@ -206,7 +206,7 @@ def test_a_sum_becomes_a_rate_by_its_interval(make_odim: MakeOdim) -> None:
 @pytest.mark.parametrize("change", [{"starttime": None}, {"starttime": "010000"}, {"starttime": "020000"}])
 def test_a_sum_over_no_time_is_refused(make_odim: MakeOdim, change: dict[str, Any]) -> None:
     path = make_odim(dataset1_data1_what={"quantity": "ACRR"}, dataset1_what=change)
-    with pytest.raises(RadarFileError, match=r"is a sum from .* must say over what|covers (0|-3600) s"):
+    with pytest.raises(RadarFileError, match=r"is a sum from .* must say over what"):
         READER.frames(path)
 
 
