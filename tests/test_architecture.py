@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.launching import ROOT
 
 # One door for each heavy library: the modules that may import it.
@@ -120,6 +122,7 @@ def test_the_config_needs_no_torch_to_be_checked() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_evaluating_and_forecasting_need_no_deepspeed() -> None:
     blocked = (
         "import sys; sys.modules['deepspeed'] = None; import ds_nowcast.evaluate, ds_nowcast.forecast, ds_nowcast.order"

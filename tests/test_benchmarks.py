@@ -25,6 +25,7 @@ from data_prep.simulate import simulate
 RATES = {"ours": [8.0, 30.0, 10.0], "slow peer": [2.0, 2.0, 2.0], "fast peer": [4.0, 10.0, 1.0]}
 
 
+@pytest.mark.slow
 def test_contenders_take_turns_and_the_first_round_does_not_count() -> None:
     now, turns = 0.0, ""
 

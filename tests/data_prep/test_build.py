@@ -49,6 +49,7 @@ def test_the_same_input_gives_the_same_bytes_with_any_number_of_workers(archive:
     assert hashes(tmp_path / "one") == hashes(tmp_path / "from moved")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_build_killed_at_any_rename_is_finished_by_the_same_command(
     archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool

@@ -54,6 +54,7 @@ def best_shift(earlier: NDArray[np.float32], later: NDArray[np.float32], reach: 
     return max(found)
 
 
+@pytest.mark.slow
 def test_motion_explains_the_next_frames_far_better_than_standing_still(storms: list[NDArray[np.float32]]) -> None:
     still, moved, rights = [], [], []
     for vil in storms:

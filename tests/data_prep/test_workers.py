@@ -130,6 +130,7 @@ def test_even_a_few_files_are_shared_out(pool: Workers) -> None:
     assert len({result[1] for result in results if not isinstance(result, RadarFileError)}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
     [

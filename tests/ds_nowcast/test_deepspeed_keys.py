@@ -215,6 +215,7 @@ VALID_NAMES = {name for _, model in walk(DeepSpeedKeys) for name in model.model_
 PLACES = list(key_places(FULL))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_one_wrong_letter_in_any_key_is_always_an_error_that_names_the_key(data: st.DataObject) -> None:
@@ -241,6 +242,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(place=st.sampled_from(PLACES), value=JSON)
 def test_any_value_anywhere_is_accepted_or_refused_for_the_user(place: tuple[str, ...], value: object) -> None:

@@ -175,6 +175,7 @@ def test_of_several_products_the_named_one_is_asked_for(
     assert "the files hold no product 'hail'; they hold" in message
 
 
+@pytest.mark.slow
 def test_pictures_are_made_where_they_are_asked_for(run: Path, make_sevir: MakeSevir, tmp_path: Path) -> None:
     source = make_sevir({})
     files = [tmp_path / name for name in ("f.nc", "f.png", "f.gif")]
@@ -292,6 +293,7 @@ def test_a_damaged_file_is_refused_by_name(
     assert picture.name in refusal(capsys, out, run, source, out)
 
 
+@pytest.mark.slow
 def test_as_a_command_its_worker_does_not_start_the_program_once_more(
     dutch_run: Path, knmi: Callable[[int], Path], tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def test_alone_collectives_do_nothing() -> None:
     ALONE.barrier()
 
 
+@pytest.mark.slow
 def test_between_two_processes_all_hear_the_same() -> None:
     common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "DS_ACCELERATOR": "cpu"}
     processes = [
@@ -104,6 +105,7 @@ end_process(75)
 """
 
 
+@pytest.mark.slow
 def test_a_thread_still_in_torch_does_not_abort_a_process_that_has_done_its_work() -> None:
     ended = subprocess.run([sys.executable, "-c", BUSY_AT_THE_END], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (75, "done\ntidied\n", "")

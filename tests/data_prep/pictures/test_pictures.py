@@ -178,6 +178,7 @@ def test_distances_are_km_by_pixel_size_on_the_outer_panels_and_pixels_without_a
 LONG = "A title that goes on about the model, the archive, the place and everything else that one may want to know"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frames", "names", "shape", "unit"),
     [

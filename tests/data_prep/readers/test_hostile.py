@@ -58,12 +58,14 @@ def test_a_file_that_kills_its_reader_is_a_fault_and_no_refusal(tmp_path: Path) 
     assert [one.outcome for one in looks] == ["fault"] and "died" in faults(looks)[0]
 
 
+@pytest.mark.slow
 def test_there_is_a_sound_file_of_every_format_and_it_is_read(pool: Workers, tmp_path: Path) -> None:
     looks = looked_at(pool, tmp_path, [(one, one.content) for one in made_ones()])
     assert [one for one in looks if one.outcome != "frames"] == []
     assert {one.format for one in made_ones()} == set(READERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_gives_frames_or_an_error_that_names_it(pool: Workers, tmp_path: Path, name: str) -> None:
     chosen = [one for one in made_ones() if one.format == name]

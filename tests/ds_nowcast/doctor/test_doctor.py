@@ -48,6 +48,7 @@ def test_many_hosts_have_one_line_for_the_same_trouble(fake_ssh: Path, capsys: p
     assert len(text.splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_a_host_that_hangs_does_not_hang_the_doctor(
     fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_the_codes_hash_is_that_of_these_sources() -> None:
     assert len(sights.code_hash()) == 64
 
 
+@pytest.mark.slow
 def test_shards_and_config_are_opened(shards: Path, config: Path) -> None:
     opened = sights.shards(str(shards), None, [])
     assert opened == sights.shards(str(shards), str(config), [])

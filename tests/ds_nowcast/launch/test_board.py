@@ -109,6 +109,7 @@ def test_where_rank_0_does_not_answer_that_is_told(
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.slow
 def test_under_torchrun_its_store_is_used_and_a_restart_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     agents = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)

@@ -123,6 +123,7 @@ def test_half_of_what_a_launcher_says_is_one_sentence(
 # Under one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raises", "on", "code", "told"),
     [
@@ -150,6 +151,7 @@ def test_one_line_for_all_ranks_and_one_exit_code(
         assert log.read_text().count("ZeroDivisionError: division by zero\n") == 3, "shown, noted, and told"
 
 
+@pytest.mark.slow
 def test_what_another_rank_found_first_is_told_as_rank_0_s_where_it_finds_it_too(start_ranks: StartRanks) -> None:
     launch = start_ranks("raise_it", world=2, RAISES="user", ON="01", SLOW="0", AGREE="10")
     assert launch.codes == [2, 2]
@@ -173,6 +175,7 @@ def test_what_nobody_foresaw_on_rank_0_has_its_traceback_on_the_screen(start_ran
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rank_0_records_a_failure_and_without_it_whoever_finds_it_first_speaks(start_ranks: StartRanks) -> None:
     with_first, without = start_ranks("record", world=3), start_ranks("record", world=3)
     for killed, launch in enumerate((without, with_first)):
@@ -198,6 +201,7 @@ def test_a_disk_that_hangs_where_a_failure_is_recorded_keeps_no_rank_and_hides_n
         assert launch.screen.count(f"FAILED rank {killed}") == launch.screen.count("FAILED") == 1
 
 
+@pytest.mark.slow
 def test_with_no_record_and_without_rank_0_one_rank_of_each_host_speaks(start_ranks: StartRanks) -> None:
     here, everywhere = start_ranks("work", world=3), start_ranks("work", world=3, LOCAL_RANK="0", LOCAL_SIZE="1")
     for launch in (here, everywhere):
@@ -208,6 +212,7 @@ def test_with_no_record_and_without_rank_0_one_rank_of_each_host_speaks(start_ra
     assert everywhere.screen.count("FAILED rank 0") == 2
 
 
+@pytest.mark.slow
 def test_where_ranks_cannot_meet_one_of_each_host_says_why(start_ranks: StartRanks) -> None:
     first = start_ranks("work", world=2, PATIENCE="60")
     first.until_all("working")

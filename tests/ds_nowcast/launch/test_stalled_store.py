@@ -76,6 +76,7 @@ def ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Failure
     store.answers.set()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_heard_is_not_taken_for_silent(store: Store, ends: list[Failure]) -> None:
     store.answers.clear()
     time.sleep(PATIENCE_S + SUSPICIOUS_S / 2)
@@ -85,12 +86,14 @@ def test_what_cannot_be_heard_is_not_taken_for_silent(store: Store, ends: list[F
     assert ends == []
 
 
+@pytest.mark.slow
 def test_what_is_silent_while_the_store_answers_is(store: Store, ends: list[Failure]) -> None:
     store.other_lives = False
     until(lambda: ends, "an end")
     assert (ends[0].rank, ends[0].host, ends[0].exit_code) == (1, "n1", PEER_LOST)
 
 
+@pytest.mark.slow
 def test_a_store_that_never_answers_again_ends_the_launch_and_blames_nobody_else(
     store: Store, ends: list[Failure]
 ) -> None:

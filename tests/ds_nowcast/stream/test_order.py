@@ -75,6 +75,7 @@ def test_windows_are_drawn_evenly_and_anew_in_each_epoch() -> None:
     assert same < 0.08  # by chance in one of 25
 
 
+@pytest.mark.slow
 @given(COUNTS, GROUPS, st.integers(1, 6), st.integers(1, 4), st.integers(0, 7), st.integers(1, 4), st.booleans())
 def test_a_step_sees_the_same_samples_at_any_world_size(counts, group, world, per_rank, step, other, draw) -> None:  # type: ignore[no-untyped-def]
     total = world * per_rank * other  # a global batch that both worlds divide

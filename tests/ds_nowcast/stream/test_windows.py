@@ -43,6 +43,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retry, "_LONGEST_WAIT_S", 0.01)
     server = FaultServer()
     files = (path for path in folder.rglob("*") if path.is_file())
     server.files = {f"/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in files}
@@ -62,6 +63,7 @@ def epoch_of(shards: Shards, data: DataKeys) -> torch.Tensor:
     return torch.cat(batches)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=40), ranges=st.booleans())
 def test_a_failing_server_delivers_the_same_samples(

@@ -109,6 +109,7 @@ def test_what_may_pass_is_tried_again(failure: Fault, opened: Open, server: Faul
     assert len(waits) == 2
 
 
+@pytest.mark.slow
 def test_a_stall_is_tried_again(opened: Open, server: FaultServer, waits: list[float]) -> None:
     source = opened(timeout_s=0.5)
     server.faults.append(faults.stall)
