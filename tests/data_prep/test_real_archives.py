@@ -24,7 +24,11 @@ CASES = [
     ("radolan", "dwd/radolan_ry", "--frames 6", 2, "mm/h", (900, 900), 300),
     ("radolan", "dwd/radolan_yw", "--frames 6 --cadence 600 --stride 1", 1, "mm/h", (1100, 900), 600),
     ("radolan", "dwd/wradlib/RW-20221018.tar.gz", "--frames 24", 1, "mm/h", (900, 900), 3600),
+    ("radolan", "dwd/wradlib/raa01-rx_10000-1408102050-dwd---bin.gz", "--frames 1", 1, "dBZ", (900, 900), 300),
+    ("radolan", "dwd/wradlib/raa01-rz_10000-1408102050-dwd---bin.gz", "--frames 1", 1, "mm/h", (900, 900), 300),
+    ("radolan", "dwd/wradlib/DE1200_RV2210180700.tar.bz2", "--frames 1", 1, "mm/h", (1200, 1100), 300),
     ("meteonet", "meteonet", "--product rainfall_NW --frames 12", 2, "mm/h", (565, 784), 300),
+    ("meteonet", "meteonet", "--product reflectivity_old_NW --frames 5", 2, "dBZ", (565, 784), 300),
     ("netcdf", "derived/dwd_yw_20170816_cf.nc", "--frames 6", 2, "mm/h", (1100, 900), 300),
 ]
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.ds_nowcast.conftest import TINY
 from tests.launching import launch
 
-pytestmark = [pytest.mark.launch, pytest.mark.timeout(600)]  # five launches, before the first test
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]  # five launches, before the first test
 
 MIDDLE, STEPS, TOTAL = 6, 12, 12
 WEIGHTS_ALIKE = (
