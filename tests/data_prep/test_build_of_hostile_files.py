@@ -79,7 +79,7 @@ def add_damaged(folder: Path) -> list[str]:
     return [name.encode("unicode_escape", "surrogatepass").decode() for name in names]
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 def test_each_bad_file_is_named_and_all_else_is_built_with_any_number_of_workers(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +110,7 @@ def test_each_bad_file_is_named_and_all_else_is_built_with_any_number_of_workers
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @pytest.mark.parametrize("killer", ["list-crash", "read-crash"])
 def test_a_strict_build_stops_at_a_file_that_kills_its_reader(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], killer: str

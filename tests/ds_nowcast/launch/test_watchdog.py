@@ -13,7 +13,7 @@ from ds_nowcast.launch.environment import host
 from tests.ds_nowcast.launch.cases import PATIENCE_S
 from tests.ds_nowcast.launch.conftest import Started, StartRanks
 
-pytestmark = pytest.mark.launch  # most of them wait for processes
+pytestmark = pytest.mark.hosts  # faults: most of them wait for processes that die or hang
 
 KILLED, TERMINATED = -signal.SIGKILL, 128 + signal.SIGTERM
 
