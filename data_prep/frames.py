@@ -113,6 +113,11 @@ def wrapped(lon: float) -> float:
     return lon - 360.0 * math.floor((lon + 180.0) / 360.0)
 
 
+def same_pixels(pixel: tuple[float, float], unit: GridUnit, other: tuple[float, float], other_unit: GridUnit) -> bool:
+    """Whether pixels have one height and width, but for the rounding in an archive's headers."""
+    return unit == other_unit and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(pixel, other, strict=True))
+
+
 def pixel_in_words(pixel: tuple[float, float], unit: GridUnit) -> str:
     """1000 x 1000 m."""
     return f"{pixel[0]:.6g} x {pixel[1]:.6g} {'m' if unit == 'm' else 'degrees'}"

@@ -6,7 +6,6 @@ Reading executes nothing from the files: weights are safetensors, the model is o
 from __future__ import annotations
 
 import json
-from math import isclose
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from safetensors.torch import load, save
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import UserError
 from data_prep.files import format_version, write_atomically
-from data_prep.frames import GridUnit, pixel_in_words
+from data_prep.frames import GridUnit, pixel_in_words, same_pixels
 from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
@@ -27,7 +26,6 @@ from ds_nowcast.models import NowcastModel, build_model
 from ds_nowcast.stream.augment import augmented_shape
 
 FORMAT_VERSION = 2
-_ALIKE = 1e-3  # relative difference below which pixels count as of one size, as in the builder
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -84,9 +82,7 @@ class ModelCard(_Card):
         self, what: str, *, unit: str, cadence_s: int, pixel: tuple[float, float], pixel_unit: GridUnit
     ) -> None:
         """Raises UserError where `what` (an archive, shards) is of another kind than the model was trained on."""
-        pixel_alike = pixel_unit == self.pixel_unit and all(
-            isclose(a, b, rel_tol=_ALIKE) for a, b in zip(pixel, self.pixel, strict=True)
-        )
+        pixel_alike = same_pixels(pixel, pixel_unit, self.pixel, self.pixel_unit)
         theirs, ours = pixel_in_words(pixel, pixel_unit), pixel_in_words(self.pixel, self.pixel_unit)
         compared = [
             ("unit", unit == self.unit, unit, self.unit),

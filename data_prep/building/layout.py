@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby, islice
-from math import isclose
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from data_prep.building.regrid import Mean, coarser
 from data_prep.building.sequences import Sequence
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
-from data_prep.frames import Grid, GridUnit, RadarFrame, pixel_in_words
+from data_prep.frames import Grid, GridUnit, RadarFrame, pixel_in_words, same_pixels
 from data_prep.readers import Reader, Recording
 from data_prep.times import iso, utc
 from data_prep.workers import InProcess, Pool, reading
@@ -91,7 +90,9 @@ class Layout:
     def check(self, frame: RadarFrame) -> None:
         """Raises AnotherGridError where a frame of the archive is not like the others."""
         grid = frame.grid
-        if grid.shape != self.archive_shape or not same_pixels(grid, self.archive_pixel, self.pixel_unit):
+        if grid.shape != self.archive_shape or not same_pixels(
+            grid.pixel, grid.unit, self.archive_pixel, self.pixel_unit
+        ):
             archive = _in_words(self.archive_shape, self.archive_pixel, self.pixel_unit)
             raise AnotherGridError(f"{_in_words(grid.shape, grid.pixel, grid.unit)}, not {archive}")
 
@@ -105,11 +106,6 @@ class Layout:
         for last in others:
             mean.add(last)
         return RadarFrame(mean.field(), first.unit, last.time, mean.grid)
-
-
-def same_pixels(grid: Grid, pixel: tuple[float, float], unit: GridUnit) -> bool:
-    """Whether a grid has pixels of that height and width, but for the rounding in an archive's headers."""
-    return grid.unit == unit and all(isclose(a, b, rel_tol=1e-3) for a, b in zip(grid.pixel, pixel, strict=True))
 
 
 def _in_words(shape: tuple[int, int], pixel: tuple[float, float], unit: GridUnit) -> str:

@@ -17,7 +17,7 @@ from data_prep.building.identity import build_note, settings_hash
 from data_prep.building.layout import Layout, usual_layout
 from data_prep.building.left_out import LeftOuts
 from data_prep.building.options import Options
-from data_prep.building.sequences import Gap, Sequence, find_sequences
+from data_prep.building.sequences import Gap, Sequence, complete, find_sequences, in_order
 from data_prep.building.splits import SplitRule, assign, check_split_name, parse_split_blocks, parse_split_dates
 from data_prep.building.task import UNREADABLE, ShardTask
 from data_prep.encoding import Unit, encoding_named
@@ -83,10 +83,12 @@ def make_plan(
         raise UserError(f"encoding {encoding} cannot hold the {unit} of {options.archive}; leave --encoding out")
     if strict:
         _refuse_unreadable(scan)
-    usable, incomplete = _complete(scan.recordings, options)
-    if not usable:
+    # without a limit of the user's the archive's own rule counts, with one what is found when recordings are read
+    recordings, incomplete = in_order(scan.recordings), list[LeftOut]()
+    if options.max_missing is None:
+        recordings, incomplete = complete(recordings, "allow it with --max-missing F")
+    if not recordings:
         raise UserError(nothing_left(options.archive, LeftOuts.of([*scan.left_out, *incomplete])))
-    recordings = sorted(usable, key=lambda recording: (recording.times[0], recording.label, recording.item))
     parts = _parts(options, scan)
     found = find_sequences(recordings, options.frames, options.stride, scan.cadence_s, options.archive, parts)
     settings = settings_hash(options, encoding, found.frames, scan, reader)
@@ -133,21 +135,6 @@ def _packing(codec: str, frames: int, layout: Layout) -> Packing:
     dtype = encoding_named(layout.encoding).dtype
     frame_bytes = math.prod(layout.shape) * dtype.itemsize
     return Packing(codec, (frames, *layout.shape), dtype, frames_per_chunk(frame_bytes, codec))
-
-
-def _complete(recordings: list[Recording], options: Options) -> tuple[list[Recording], list[LeftOut]]:
-    """Without a limit of the user's, the archive's own rule: recordings that its catalog calls incomplete are left out.
-
-    With one, what counts is what is found when they are read.
-    """
-    if options.max_missing is not None:
-        return recordings, []
-    left_out = [
-        LeftOut(recording.event or recording.name, recording.incomplete, "allow it with --max-missing F")
-        for recording in recordings
-        if recording.incomplete
-    ]
-    return [recording for recording in recordings if not recording.incomplete], left_out
 
 
 def nothing_left(archive: str, left_out: LeftOuts) -> str:

@@ -25,6 +25,22 @@ class FrameRef(NamedTuple):
     step: int
 
 
+def in_order(recordings: Iterable[Recording]) -> list[Recording]:
+    """By their time, and the same however they were listed."""
+    return sorted(recordings, key=lambda recording: (utc(recording.times[0]), recording.label, recording.item))
+
+
+def complete(recordings: Iterable[Recording], advice: str) -> tuple[list[Recording], list[LeftOut]]:
+    """Without those that the archive's catalog calls incomplete, and these. advice: what a user can do about them."""
+    usable, left_out = list[Recording](), list[LeftOut]()
+    for recording in recordings:
+        if recording.incomplete:
+            left_out.append(LeftOut(recording.event or recording.name, recording.incomplete, advice))
+        else:
+            usable.append(recording)
+    return usable, left_out
+
+
 @dataclass(frozen=True)
 class Sequence:
     """Frames that follow each other without a gap, one sample of a shard.

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from data_prep.building.left_out import LeftOuts
-from data_prep.building.sequences import Gap, find_runs
+from data_prep.building.sequences import Gap, complete, find_runs, in_order
 from data_prep.console import progress
 from data_prep.encoding import encoding_named
 from data_prep.errors import RadarFileError, UserError
@@ -20,7 +20,6 @@ from data_prep.inspection.samples import FRAMES_OF_EVENT, Look, evenly_chosen, l
 from data_prep.readers import LeftOut, Product, Reader, Recording, Scan, reader_named
 from data_prep.shards.statistics import Statistics, statistics_of
 from data_prep.shards.tally import CodeTally
-from data_prep.times import utc
 from data_prep.workers import Pool
 
 PICTURES = 15  # frames of which small pictures are kept
@@ -132,7 +131,7 @@ class _Once:
 
 
 def _view(name: str, scan: Scan, sample: int, pool: Pool, quiet: bool) -> ProductView:
-    usable, left_out = _usable(scan)
+    usable, left_out = complete(in_order(scan.recordings), "build takes it with --max-missing F")
     runs, gaps, repeated = find_runs(usable, scan.cadence_s)
     times = [time for run in runs for time in (run.times[:1] + run.times[-1:])]
     looks, unreadable = _looks(name, scan.product, usable or scan.recordings, sample, pool, quiet)
@@ -149,18 +148,6 @@ def _view(name: str, scan: Scan, sample: int, pool: Pool, quiet: bool) -> Produc
         left_out=LeftOuts.of([*scan.left_out, *left_out, *repeated, *unreadable]),
         looks=looks,
     )
-
-
-def _usable(scan: Scan) -> tuple[list[Recording], list[LeftOut]]:
-    """In order of time, without those that the archive's catalog calls incomplete, as a build takes them by itself."""
-    usable = [recording for recording in scan.recordings if not recording.incomplete]
-    usable.sort(key=lambda recording: (utc(recording.times[0]), recording.label, recording.item))
-    left_out = [
-        LeftOut(recording.event or recording.name, recording.incomplete, "build takes it with --max-missing F")
-        for recording in scan.recordings
-        if recording.incomplete
-    ]
-    return usable, left_out
 
 
 def _looks(

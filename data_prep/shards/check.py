@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.building.layout import same_pixels
 from data_prep.building.sequences import follows
 from data_prep.building.splits import Membership
 from data_prep.errors import DataError, RadarFileError
 from data_prep.files import sha256_of
-from data_prep.frames import Grid
+from data_prep.frames import Grid, same_pixels
 from data_prep.shards.index import ShardMembers, Shards, check_size, idx_name, make_idx, read_idx
 from data_prep.shards.marks import Marks, marks_of, membership_of
 from data_prep.shards.parts import ShardPart
@@ -128,7 +127,7 @@ def _sample_faults(key: str, meta: dict[str, Any], counted: CountedCodes, shards
         yield f"its acceptance probability is {probability}"
     if grid.shape != index.shape:
         yield f"its grid is {grid.shape[0]} x {grid.shape[1]}"
-    if not same_pixels(grid, index.pixel, index.pixel_unit):
+    if not same_pixels(grid.pixel, grid.unit, index.pixel, index.pixel_unit):
         yield f"its pixels are {grid.pixel[0]:g} x {grid.pixel[1]:g} {grid.unit}"
     if len(times) != index.frames or not all(follows(a, b, index.cadence_s) for a, b in pairwise(times)):
         yield f"its times are not {index.frames} at {index.cadence_s} s"

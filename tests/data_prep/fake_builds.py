@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,23 @@ def in_a_fork(work: Callable[[], object]) -> int:
         finally:
             os._exit(1)
     return os.waitpid(child, 0)[1]
+
+
+def killed_at_rename(number: int, work: Callable[[], object], *, before: bool = False) -> bool:
+    """Whether `work`, in a child process, came to its rename of that number (from 1), right after or before which it is killed."""
+    replace, count = os.replace, 0
+
+    def replace_or_die(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count == number and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def work_until() -> None:
+        os.replace = replace_or_die  # type: ignore[assignment]
+        work()
+
+    return in_a_fork(work_until) == signal.SIGKILL

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from data_prep.readers import reader_named
 from data_prep.shards.index import FORMAT_VERSION, open_shards
 from data_prep.shards.stored import read_sample
 from data_prep.verify import faults
-from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
+from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork, killed_at_rename
 from tests.data_prep.fake_reader import READER, FakeArchive, at
 
 BUILD_PROGRAM = """
@@ -52,31 +53,16 @@ def test_the_same_input_gives_the_same_bytes_with_any_number_of_workers(archive:
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_build_killed_at_any_rename_is_finished_by_the_same_command(
-    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+    archive: FakeArchive, tmp_path: Path, before: bool
 ) -> None:
     archive.add_events(4)
     options: dict[str, Any] = {"split": "train", "samples_per_shard": 2}
     whole = hashes(build_shards(archive, tmp_path / "whole", **options).folder)
-    replace, count = os.replace, 0
-
-    def build_until(rename: int, out: Path) -> None:
-        def replace_or_die(source: Path, target: Path) -> None:
-            nonlocal count
-            count += 1
-            if count == rename and before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(source, target)
-            if count == rename:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        monkeypatch.setattr(os, "replace", replace_or_die)
-        build_shards(archive, out, **options)
-
     renames = 0
     while True:
         renames += 1
         out = tmp_path / f"killed {renames}"
-        if in_a_fork(lambda rename=renames, out=out: build_until(rename, out)) == 0:  # type: ignore[misc]
+        if not killed_at_rename(renames, partial(build_shards, archive, out, **options), before=before):
             break
         assert hashes(out) != whole or not before
         build_shards(archive, out, **options)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +14,12 @@ import pytest
 from data_prep.build import Work, build
 from data_prep.building.earlier import Earlier, spans_of
 from data_prep.building.part import Part
+from data_prep.building.plan import Plan
 from data_prep.building.sequences import FrameRef, Sequence
 from data_prep.errors import UserError
 from data_prep.shards.index import BuildNote, open_shards, read_idx
 from data_prep.verify import faults
-from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
+from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, killed_at_rename
 from tests.data_prep.fake_reader import FakeArchive, at
 
 OPTIONS: dict[str, Any] = {"split": "train", "frames": 4, "samples_per_shard": 2}
@@ -131,12 +131,17 @@ def test_other_settings_or_no_folder_are_refused(archive: FakeArchive, command: 
     assert code == 2 and "was built with other settings than these" in text
 
 
-def test_an_addition_to_what_has_changed_since_it_was_planned_is_refused(archive: FakeArchive, tmp_path: Path) -> None:
+def planned_addition(archive: FakeArchive, out: Path) -> Plan:
+    """That of new frames to a folder that was built before they came."""
     archive.add_run(range(8))
-    out = tmp_path / "out"
     build_shards(archive, out, **OPTIONS)
     archive.add_run(range(8, 12))
-    plan = archive_plan(archive, out, earlier=open_shards(out).index, **OPTIONS)
+    return archive_plan(archive, out, earlier=open_shards(out).index, **OPTIONS)
+
+
+def test_an_addition_to_what_has_changed_since_it_was_planned_is_refused(archive: FakeArchive, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    plan = planned_addition(archive, out)
     index = open_shards(out).index
     split = index.splits["train"].model_copy(update={"wet": index.splits["train"].wet + 1})
     (out / "index.json").write_bytes(index.model_copy(update={"splits": {"train": split}}).content)
@@ -148,43 +153,26 @@ def test_an_addition_to_what_has_changed_since_it_was_planned_is_refused(archive
 
 
 def test_an_addition_that_was_begun_otherwise_is_named_not_the_folder(archive: FakeArchive, tmp_path: Path) -> None:
-    archive.add_run(range(8))
     out = tmp_path / "out"
-    build_shards(archive, out, **OPTIONS)
-    archive.add_run(range(8, 12))
-    plan = archive_plan(archive, out, earlier=open_shards(out).index, **OPTIONS)
+    plan = planned_addition(archive, out)
     (out / ".build").mkdir()
     (out / ".build/plan.json").write_text('{"plan": "another", "made_folder": false}')
     with pytest.raises(UserError, match=rf"an addition to it was begun from other files .* or remove {out}/\.build$"):
         build(plan, out)
 
 
-def test_an_addition_killed_at_any_rename_is_finished_by_the_same_command(
-    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_addition_killed_at_any_rename_is_finished_by_the_same_command(archive: FakeArchive, tmp_path: Path) -> None:
     archive.add_run(range(8))
     base = tmp_path / "base"
     build_shards(archive, base, **OPTIONS)
     archive.add_run(range(8, 20))
     shutil.copytree(base, tmp_path / "whole")
     append(archive, tmp_path / "whole")
-    whole, replace, count = hashes(tmp_path / "whole"), os.replace, 0
-
-    def append_until(rename: int, out: Path) -> None:
-        def replace_and_die(source: Path, target: Path) -> None:
-            nonlocal count
-            count += 1
-            replace(source, target)
-            if count == rename:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        monkeypatch.setattr(os, "replace", replace_and_die)
-        append(archive, out)
-
+    whole = hashes(tmp_path / "whole")
     for rename in range(1, 30):
         out = tmp_path / f"killed {rename}"
         shutil.copytree(base, out)
-        if in_a_fork(lambda rename=rename, out=out: append_until(rename, out)) == 0:  # type: ignore[misc]
+        if not killed_at_rename(rename, partial(append, archive, out)):
             break
         assert open_shards(out).index.splits["train"].samples in (2, 5)  # the old index or the new one, never none
         append(archive, out)

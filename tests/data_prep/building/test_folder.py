@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from data_prep.building.part import Part
 from data_prep.building.plan import Plan
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
-from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork
+from tests.data_prep.fake_builds import Command, archive_plan, build_shards, hashes, in_a_fork, killed_at_rename
 from tests.data_prep.fake_reader import FakeArchive
 
 
@@ -203,30 +204,18 @@ def test_a_record_that_cannot_be_read_is_as_none(archive: FakeArchive, tmp_path:
 
 
 def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_others_go_on(
-    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: FakeArchive, tmp_path: Path
 ) -> None:
     archive.add_events(5)
     whole = hashes(build_shards(archive, tmp_path / "whole", split="train", samples_per_shard=1).folder)
-    replace, count = os.replace, 0
 
     def part(number: int, out: Path) -> None:
         build(archive_plan(archive, out, split="train", samples_per_shard=1), out, work=Work(Part(number, 3)))
 
-    def part_until(rename: int, out: Path) -> None:
-        def replace_and_die(source: Path, target: Path) -> None:
-            nonlocal count
-            count += 1
-            replace(source, target)
-            if count == rename:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        monkeypatch.setattr(os, "replace", replace_and_die)
-        part(1, out)
-
     for rename in range(1, 20):
         out = tmp_path / f"killed {rename}"
         part(0, out)
-        killed = in_a_fork(lambda rename=rename, out=out: part_until(rename, out)) != 0  # type: ignore[misc]
+        killed = killed_at_rename(rename, partial(part, 1, out))
         part(2, out)
         assert (out / "index.json").exists() == (rename >= 6)  # from its last record on the last part finishes for it
         part(1, out)
