@@ -6,6 +6,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import webdataset  # noqa: F401  (imported once, so that forked builds need not)
@@ -223,6 +224,24 @@ def test_a_part_killed_at_any_rename_is_finished_by_the_same_command_while_other
         if not killed:
             break
     assert rename == 7  # twice .idx, tar and record
+
+
+def test_a_part_that_ends_while_another_looks_whether_all_is_there_waits_and_finishes(
+    archive: FakeArchive, tmp_path: Path
+) -> None:
+    archive.add_events(2)
+    out = tmp_path / "out"
+    plan = archive_plan(archive, out, split="train", samples_per_shard=1)
+    build(plan, out, work=Work(Part(0, 2)))
+    last = Thread(target=build, args=(plan, out), kwargs={"work": Work(Part(1, 2))})
+    with locked(out / ".build/lock-last-steps"):
+        last.start()
+        while BuildFolder(out).without_record(plan.tasks):
+            last.join(0.01)
+        last.join(0.1)
+        assert last.is_alive() and not (out / "index.json").exists()
+    last.join(10)
+    assert not last.is_alive() and (out / "index.json").exists()
 
 
 def test_finish_ends_what_the_last_part_could_not(
