@@ -22,7 +22,7 @@ from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import thresholds_of
-from ds_nowcast.models import NowcastModel, build_model
+from ds_nowcast.models import NowcastModel, build_model, checked_options
 from ds_nowcast.stream.augment import augmented_shape
 
 FORMAT_VERSION = 2
@@ -107,7 +107,7 @@ def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, score
     keys, index = config.nowcast, shards.index
     return ModelCard(
         name=keys.model.name,
-        options=keys.model.options,
+        options=checked_options(keys.model.name, keys.model.options).model_dump(mode="json"),
         parameters=parameters,
         input_frames=keys.data.input_frames,
         output_frames=keys.data.output_frames,

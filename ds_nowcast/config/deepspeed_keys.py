@@ -20,12 +20,12 @@ _ONE_IMAGE = "these models are convolutions on one image per sample; ZeRO splits
 _OWN_STREAM = "the trainer's own stream decides the order and the batches; see nowcast.data"
 
 UNSUPPORTED: dict[str, str] = {
-    "activation_checkpointing": "no model of this version checkpoints activations; a smaller micro-batch saves memory too",
+    "activation_checkpointing": "use nowcast.compute.activation_checkpointing, which is torch's own",
     "allgather_size": "use zero_optimization.allgather_bucket_size",
     "amp": f"{_REMOVED}; use bf16, fp16 or torch_autocast",
     "autotuning": "it restarts the training by itself",
     "bfloat16": "use bf16",
-    "compile": "models are not compiled in this version",
+    "compile": "use nowcast.compute.compile",
     "compression_training": _REMOVED,
     "curriculum_learning": f"{_REMOVED}; {_OWN_STREAM}",
     "data_efficiency": _OWN_STREAM,

@@ -18,11 +18,14 @@ class ModelKeys(Strict, extra="allow"):
     """Which CNN; further keys are that model's own options, checked against its file."""
 
     name: str = Field("unet", description="a model of ds_nowcast/models")
+    preset: str | None = Field(
+        None, description="one of the model's named sizes; options beside it are changes to it (None: its defaults)"
+    )
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys beside `name`."""
-        return dict(self.model_extra or {})
+        """The keys beside `name`, as given."""
+        return dict(self.model_extra or {}) | ({} if self.preset is None else {"preset": self.preset})
 
 
 class AugmentOptions(Strict):
@@ -123,6 +126,24 @@ class CheckpointKeys(Strict):
     )
 
 
+class ComputeKeys(Strict):
+    """How a step is computed; none of these changes what is computed but for rounding."""
+
+    activation_checkpointing: bool = Field(
+        False, description="keep only the inputs of the model's blocks and compute the rest again in the backward pass"
+    )
+    compile: bool = Field(False, description="torch.compile the model (ZeRO 0 to 2; needs a C++ compiler)")
+    channels_last: bool = Field(False, description="give the model its input with channels last in memory")
+
+
+class EmaKeys(Strict):
+    """A running mean of the weights, which is evaluated and exported in their place."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="share of the mean kept at each optimizer step; less in the first steps, (1 + n) / (10 + n)"
+    )
+
+
 class NowcastKeys(Strict):
     """The whole section."""
 
@@ -130,6 +151,8 @@ class NowcastKeys(Strict):
     steps: Count = Field(description="optimizer steps of the whole training")
     model: ModelKeys = Field(default_factory=lambda: ModelKeys(name="unet"), description="which CNN")
     loss: LossKeys = Field(default_factory=lambda: LossKeys(), description="what is minimised")
+    compute: ComputeKeys = Field(default_factory=lambda: ComputeKeys(), description="memory and speed of a step")
+    ema: EmaKeys | None = Field(None, description="a running mean of the weights (None: none is kept)")
     data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
     evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
     checkpoint: CheckpointKeys = Field(default_factory=lambda: CheckpointKeys(), description="saving")

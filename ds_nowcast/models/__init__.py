@@ -1,7 +1,7 @@
 """The CNNs. One model is one file and one line of the table below.
 
-A model's file offers `Options` (its settings, every field described) and
-`build(options, input_frames, output_frames) -> NowcastModel`. A file is imported when its model is asked for.
+A model's file offers `Options` (its settings, every field described), `build(options, input_frames, output_frames)
+-> NowcastModel`, and where it comes in named sizes `PRESETS`: name -> options. A file is imported when its model is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from data_prep.errors import UserError
 from ds_nowcast.config.strict import Strict, parse
@@ -26,20 +27,47 @@ class NowcastModel(nn.Module):
     """H and W must be multiples of it."""
     finite_receptive_field: bool
     """True when a pixel's forecast depends on a bounded neighbourhood (in evaluation): domains may be run whole."""
+    checkpoints_activations: bool = False
+    """Whether `run` keeps only a block's inputs for the backward pass and computes the rest again."""
+
+    def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        """`block(*inputs)`. A model's forward calls each of its larger blocks through this."""
+        if self.checkpoints_activations and self.training:
+            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+        return cast(Tensor, block(*inputs))
 
 
 def build_model(name: str, options: Mapping[str, Any], input_frames: int, output_frames: int) -> NowcastModel:
     """A new model with its initial weights, drawn from torch's default generator.
 
-    `options` is the config's, unchecked. Raises UserError for an unknown model or option.
+    `options` is the config's, unchecked. Raises UserError for an unknown model, preset or option.
     """
-    checked = parse(model_options(name), dict(options), where=f"model {name}")
+    checked = checked_options(name, options, where=f"model {name}")
     return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+
+
+def checked_options(name: str, given: Mapping[str, Any], where: str = "") -> Strict:
+    """All of a model's options: those given, for the others the `preset` given, then the defaults.
+
+    Raises UserError, each of its lines begun by `where`, for an unknown model, preset or option.
+    """
+    presets = model_presets(name)
+    own = dict(given)
+    preset = own.pop("preset", None)
+    if preset is not None and preset not in presets:
+        known = f"choose one of {', '.join(presets)}" if presets else "it has none; leave the key out"
+        raise UserError(f"{where}: preset {preset!r} of model {name} is not known; {known}".removeprefix(": "))
+    return parse(model_options(name), {**presets.get(preset, {}), **own}, where=where)
 
 
 def model_options(name: str) -> type[Strict]:
     """The class that checks a model's options. Raises UserError naming the models there are."""
     return cast(type[Strict], _module(name).Options)
+
+
+def model_presets(name: str) -> Mapping[str, Mapping[str, Any]]:
+    """A model's named sizes, the options of each. Raises UserError naming the models there are."""
+    return cast(Mapping[str, Mapping[str, Any]], getattr(_module(name), "PRESETS", {}))
 
 
 def _module(name: str) -> ModuleType:

@@ -75,12 +75,12 @@ class UNet(NowcastModel):
         skips_BCHW = []
         x_BCHW = past_BTHW
         for down in self.down:
-            x_BCHW = down(x_BCHW)
+            x_BCHW = self.run(down, x_BCHW)
             skips_BCHW.append(x_BCHW)
             x_BCHW = functional.max_pool2d(x_BCHW, 2)
-        x_BCHW = self.centre(x_BCHW)
+        x_BCHW = self.run(self.centre, x_BCHW)
         for up in self.up:
-            x_BCHW = up(x_BCHW, skips_BCHW.pop())
+            x_BCHW = self.run(up, x_BCHW, skips_BCHW.pop())
         future_BTHW: Tensor = self.head(x_BCHW)
         return past_BTHW[:, -1:] + future_BTHW if self.residual else future_BTHW
 

@@ -31,10 +31,9 @@ from data_prep.errors import UserError
 from data_prep.files import write_atomically, write_new
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
-from ds_nowcast.config.strict import parse
 from ds_nowcast.errors import SaveError
 from ds_nowcast.launch.beats import Failure
-from ds_nowcast.models import model_options
+from ds_nowcast.models import checked_options
 from ds_nowcast.stream.order import OrderIdentity
 from ds_nowcast.training.checkpoints import finished_tags
 
@@ -301,7 +300,7 @@ def _at(content: Any, keys: Iterable[str]) -> Any:
 def run_identity(config: RunConfig, shards: Shards) -> dict[str, Any]:
     """What may not change between the launches of one run."""
     keys, index = config.nowcast, shards.index
-    options = parse(model_options(keys.model.name), keys.model.options).model_dump(mode="json")
+    options = checked_options(keys.model.name, keys.model.options).model_dump(mode="json")
     return {
         "model": {"name": keys.model.name, **options},
         "input_frames": keys.data.input_frames,
