@@ -37,7 +37,6 @@ def run(setting: Setting) -> Report:
     config, ranks = _config(), process_group.join(always=True)
     try:
         torch.set_num_threads(ranks.threads)
-        torch.manual_seed(config.nowcast.seed)
         data, model_keys = config.nowcast.data, config.nowcast.model
         model = build_model(model_keys.name, model_keys.options, data.input_frames, data.output_frames)
         shards = setting.archive.shards

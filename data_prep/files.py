@@ -6,22 +6,22 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from data_prep.errors import DataError, UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Writes aside, flushes to disk, renames: a reader sees the old file or the new one, never a part.
 
-    Raises OSError (a full disk, say) with nothing left beside `path`.
+    content: whole, or piece by piece. Raises OSError (a full disk, say) with nothing left beside `path`.
     """
     aside = path.with_name(f".{path.name}.partial")
     try:
         with open(aside, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

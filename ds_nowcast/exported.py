@@ -6,13 +6,14 @@ Reading executes nothing from the files: weights are safetensors, the model is o
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file
 
 from data_prep.encoding import ENCODINGS, Encoding, Unit
 from data_prep.errors import UserError
@@ -22,10 +23,11 @@ from data_prep.shards.index import Shards
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import thresholds_of
-from ds_nowcast.models import NowcastModel, build_model, checked_options
+from ds_nowcast.models import NowcastModel, checked_options, draw_weights, outline
 from ds_nowcast.stream.augment import augmented_shape
 
 FORMAT_VERSION = 2
+_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # a model's weights, and the counter of a BatchNorm
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -128,17 +130,53 @@ def card_of(config: RunConfig, shards: Shards, parameters: int, step: int, score
     )
 
 
-def write_weights(path: Path, weights: dict[str, torch.Tensor], card: ModelCard | None = None) -> None:
-    """Writes safetensors, and the card beside it; each whole or not at all."""
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+def write_weights(
+    path: Path,
+    layout: Mapping[str, torch.Tensor],
+    weights: Iterable[tuple[str, torch.Tensor]],
+    card: ModelCard | None = None,
+) -> None:
+    """Writes safetensors, one tensor after the other, and the card beside it; each whole or not at all.
+
+    layout: what will come, by name and in its order; only shapes and types count. weights: on the CPU; exhausted even
+    where writing fails, as all ranks take part in making them.
+    """
+    weights = iter(weights)
+    try:
+        write_atomically(path, _as_safetensors(layout, weights))
+    finally:
+        for _ in weights:
+            pass
     if card is not None:
         write_atomically(path.with_suffix(".json"), card.to_json())
+
+
+def _as_safetensors(
+    layout: Mapping[str, torch.Tensor], weights: Iterator[tuple[str, torch.Tensor]]
+) -> Iterator[bytes | memoryview]:
+    """The file's bytes in pieces: the library's own writer wants all tensors in memory, and then doubles them.
+
+    https://huggingface.co/docs/safetensors: 8 bytes of the header's length, little-endian; a JSON header, filled up with
+    spaces to a multiple of 8; the tensors end to end.
+    """
+    header, end = dict[str, Any](), 0
+    for name, tensor in layout.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for expected in layout:
+        name, tensor = next(weights)
+        assert name == expected and (tensor.shape, tensor.dtype) == (layout[name].shape, layout[name].dtype)
+        yield tensor.contiguous().view(-1).numpy().data.cast("B")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Weights by name. Raises UserError where the file is missing or not safetensors."""
     try:
-        weights: dict[str, torch.Tensor] = load(path.read_bytes())
+        with open(path, "rb"):  # says why it cannot be read; the library would not
+            weights: dict[str, torch.Tensor] = load_file(path)  # mapped, not read
         return weights
     except OSError as error:
         raise UserError(
@@ -148,8 +186,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} is not a whole safetensors file ({error}); export or copy it again") from None
 
 
-def load_into(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Sets the model's weights. Raises UserError, naming a tensor, where they are another model's."""
+def check_weights(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises UserError, naming a tensor, where the weights read from a file are another model's. An outline will do."""
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         theirs, ours = weights.get(name), own.get(name)
@@ -158,7 +196,6 @@ def load_into(model: NowcastModel, weights: dict[str, torch.Tensor], path: Path)
             raise UserError(
                 f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for"
             )
-    model.load_state_dict(weights)
 
 
 def open_model(run: Path | None, model: Path | None, device: torch.device) -> tuple[NowcastModel, ModelCard]:
@@ -181,11 +218,12 @@ def open_model(run: Path | None, model: Path | None, device: torch.device) -> tu
         raise UserError(f"{path} does not exist; {hint}")
     card = _read_card(path.with_suffix(".json"))
     try:
-        built = build_model(card.name, card.options, card.input_frames, card.output_frames)
+        built = outline(card.name, card.options, card.input_frames, card.output_frames)
     except UserError as error:
         raise UserError(f"{path.with_suffix('.json')}: {error}") from None
-    load_into(built, read_weights(path), path)
-    return built.eval().to(device), card
+    weights = read_weights(path)
+    check_weights(built, weights, path)
+    return draw_weights(built, 0, weights).eval().to(device), card
 
 
 def _read_card(path: Path) -> ModelCard:

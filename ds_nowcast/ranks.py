@@ -80,8 +80,8 @@ class Ranks:
         """Rank 0's thing on every rank."""
         return self.gather(thing if self.first else None)[0]
 
-    def on_first(self, work: Callable[[], T]) -> T:
-        """What `work` returns on rank 0, on every rank.
+    def on_first(self, work: Callable[[], T], others: Callable[[], object] = lambda: None) -> T:
+        """What `work` returns on rank 0, on every rank. others: what the other ranks do meanwhile, if it needs them.
 
         An ExpectedError or OSError of it is raised on every rank: none is left waiting for one that has gone.
         """
@@ -92,6 +92,8 @@ class Ranks:
                 result = work()
             except (ExpectedError, OSError) as caught:
                 error = caught
+        else:
+            others()
         error, result = self.from_first((error, result))
         if error is not None:
             raise error

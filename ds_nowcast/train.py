@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from data_prep.errors import DataError, ExpectedError, SourceError, UserError
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
-from ds_nowcast.engine import Engine
+from ds_nowcast.engine import Engine, placing
 from ds_nowcast.errors import STOPPED, DivergedError, NotStartedError
 from ds_nowcast.exported import card_of, write_weights
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
@@ -32,8 +33,8 @@ from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
 from ds_nowcast.training.run_folder import Metrics, RunFolder, saving
 from ds_nowcast.training.sample_log import SampleLog
-from ds_nowcast.training.start import check_start, first_model
-from ds_nowcast.training.step import TrainingStep
+from ds_nowcast.training.start import FirstModel, check_start
+from ds_nowcast.training.step import StepResult, TrainingStep, by_rank, names_of, shortened
 from ds_nowcast.training.stop import StopRequest
 
 EXAMPLE = (
@@ -73,8 +74,7 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
     shards = open_for(args.shards, config.nowcast.data)
     start = check_start(config, shards, run, environment_world(), new_order=args.new_order)
     batch = start.batch
-    model = first_model(config, run, args.init_from)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    first = FirstModel(config, run, args.init_from)
 
     launch.patience(config.nowcast.heartbeat_timeout_s)
     launch.record = run.fail
@@ -86,17 +86,23 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
         ranks.on_first(run.lock_if_there)
         run.begin()
         with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
-            engine = built(lambda: Engine(model, config.for_deepspeed(batch), ranks), stop)
+            engine = built(lambda: start_engine(first, config, batch, ranks), stop)
             display.say(
-                f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
+                f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {first.parameters:,} parameters; {batch}"
             )
-            training = Training(config, shards, run, ranks, batch, engine, display, parameters)
+            training = Training(config, shards, run, ranks, batch, engine, display, first.parameters)
             ranks.on_first(run.lock)
             run.begin()
             launch.logs_in(run.logs)
             training.resume()
             ranks.on_first(lambda: run.describe(config, start.run, start.order, batch, start.asked))
             return training.run(stop)
+
+
+def start_engine(first: FirstModel, config: RunConfig, batch: Batch, ranks: Ranks) -> Engine:
+    """DeepSpeed's engine over the first model, which at ZeRO 3 no rank ever holds whole. Raises UserError."""
+    for_deepspeed = config.for_deepspeed(batch)
+    return Engine(first.build(placing(for_deepspeed)), for_deepspeed, ranks, config.nowcast.compute)
 
 
 def built(build: Callable[[], Engine], stop: StopRequest) -> Engine:
@@ -166,7 +172,7 @@ class Training:
                     return self.stopped(stop)
                 self.account_for_bad(batch.bad, int(totals[1]))
                 result = step.run(batch, codes_BTHW, int(totals[0]))
-                self.count_skipped(result.stepped is None or result.stepped.applied)
+                self.count_skipped(result, batch)
                 meters.add(result)
                 if seen is not None:
                     seen.add(batch.samples)
@@ -244,9 +250,7 @@ class Training:
         """Scores the evaluation split; exports the weights where they are the best so far."""
         engine, select = self.engine, self.keys.evaluation.select
         engine.train(False)
-        scored = self.evaluation.run(
-            lambda past_BTHW: engine(past_BTHW.to(engine.dtype)), stops=lambda: stop.reason is not None
-        )
+        scored = self.evaluation.run(engine, stops=lambda: stop.reason is not None)
         engine.train(True)
         self.account_for_bad(scored.bad if self.ranks.first else [], len(scored.bad))
         score, self.state["evaluated"] = selected(scored.model, select), engine.steps
@@ -288,14 +292,23 @@ class Training:
             most, where = self.keys.data.max_bad_samples, self.shards.source.location
             note_damage(self.state["bad_samples"], samples, most, where, self.ranks, self.display.warn)
 
-    def count_skipped(self, applied: bool) -> None:
-        """Counts steps skipped in a row. Raises DivergedError, on all ranks, past the stated number."""
-        self.state["skipped"] += not applied
-        self.state["skipped_in_a_row"] = 0 if applied else self.state["skipped_in_a_row"] + 1
+    def count_skipped(self, result: StepResult, batch: StepCodes) -> None:
+        """Counts steps skipped in a row and names their samples. Raises DivergedError, on all ranks, past the stated number."""
+        if result.stepped is None or result.stepped.applied:
+            self.state["skipped_in_a_row"] = 0
+            return
+        self.state["skipped"] += 1
+        self.state["skipped_in_a_row"] += 1
+        step, scale = self.engine.steps, result.stepped.loss_scale
+        samples = by_rank(self.ranks.gather(names_of(batch.samples)))
+        self.measure(step=step, overflow={"loss_scale": scale, "samples": samples})
+        told = f"step {step}: gradients overflowed, no update; the loss scale is now {scale:g}; samples {shortened(samples)}"
+        self.display.warn(told)
         if self.state["skipped_in_a_row"] > self.keys.max_skipped_steps:
             raise DivergedError(
                 f"{self.state['skipped_in_a_row']} optimizer steps in a row were skipped for overflowing gradients, more than "
-                f"nowcast.max_skipped_steps={self.keys.max_skipped_steps}; lower the learning rate, or train in bf16 or fp32"
+                f"nowcast.max_skipped_steps={self.keys.max_skipped_steps}, the last with samples {shortened(samples)}; "
+                "lower the learning rate, or train in bf16 or fp32"
             )
 
     def log(self, values: dict[str, float]) -> None:
@@ -312,9 +325,10 @@ class Training:
     def export(self, name: str, scores: dict[str, Any]) -> None:
         """Writes the full weights and their card. Every rank must call."""
         weights, path = self.engine.weights(), self.run_folder.path / name
+        layout = self.engine.layout()
         card = card_of(self.config, self.shards, self.parameters, self.engine.steps, scores)
         with saving(path):
-            self.ranks.on_first(lambda: write_weights(path, weights, card))
+            self.ranks.on_first(lambda: write_weights(path, layout, weights, card), others=lambda: deque(weights, 0))
 
     def export_last(self) -> None:
         """The last step's weights, beside the best ones."""

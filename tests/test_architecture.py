@@ -14,7 +14,11 @@ from tests.launching import ROOT
 
 # One door for each heavy library: the modules that may import it.
 DOORS = {
-    "deepspeed": {"ds_nowcast/engine/engine.py", "ds_nowcast/engine/portable.py"},
+    "deepspeed": {
+        "ds_nowcast/engine/engine.py",
+        "ds_nowcast/engine/placing.py",
+        "ds_nowcast/engine/portable.py",
+    },
     "webdataset": {"data_prep/building/task.py", "data_prep/workers/imports.py", "ds_nowcast/stream/pipeline.py"},
     "matplotlib": {"data_prep/pictures/canvas.py"},
     "PIL": {"data_prep/pictures/gif.py", "data_prep/readers/png.py"},

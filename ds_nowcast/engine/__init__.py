@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from ds_nowcast.engine.engine import Engine, Stepped
 from ds_nowcast.engine.moving import WORKPLACE
+from ds_nowcast.engine.placing import placing
 
-__all__ = ["WORKPLACE", "Engine", "Stepped"]
+__all__ = ["WORKPLACE", "Engine", "Stepped", "placing"]

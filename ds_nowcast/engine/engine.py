@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from torch import nn
 from torch._utils import _unflatten_dense_tensors
 
 from data_prep.errors import UserError
+from ds_nowcast.config.nowcast_keys import ComputeKeys
+from ds_nowcast.engine.build_locks import clear_dead_locks
 from ds_nowcast.engine.moving import Move, full_shape, in_one_line, room
 from ds_nowcast.launch.environment import host
 from ds_nowcast.ranks import Ranks
@@ -91,14 +93,18 @@ class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]
 class Engine:
     """A DeepSpeed engine over one model."""
 
-    def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks) -> None:
+    def __init__(
+        self, model: nn.Module, config: dict[str, Any], ranks: Ranks, compute: ComputeKeys | None = None
+    ) -> None:
         """Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
+        compute = compute or ComputeKeys()
         # DeepSpeed's own calls would warn in each step
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
         asked = any(config.get(key) for key in _LOGGING_KEYS)
         deepspeed_logger.setLevel((logging.INFO if asked else logging.WARNING) if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        clear_dead_locks()
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
         except (ValueError, NotImplementedError) as error:
@@ -119,8 +125,11 @@ class Engine:
         self._stage = int(self._engine.zero_optimization_stage())
         self._plain = self._stage == 0 and self.dtype == torch.float32
         self._scales_itself = self._stage == 0 and self.dtype == torch.float16
+        self._memory_format = torch.channels_last if compute.channels_last else torch.preserve_format
         if self._plain:
             self._guard_optimizer()
+        if compute.compile:
+            self._engine.compile()
 
     @property
     def steps(self) -> int:
@@ -144,13 +153,14 @@ class Engine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model's input must be."""
+        """What the model computes in, but for autocast."""
         if self._engine.bfloat16_enabled():
             return torch.bfloat16
         return torch.float16 if self._engine.fp16_enabled() else torch.float32
 
     def __call__(self, past_BTHW: torch.Tensor) -> torch.Tensor:
-        """The model's forecast; gradients only in training mode."""
+        """The model's forecast of past frames in float32; gradients only in training mode."""
+        past_BTHW = past_BTHW.to(dtype=self.dtype, memory_format=self._memory_format)
         prediction: torch.Tensor = self._engine(past_BTHW)
         return prediction
 
@@ -232,18 +242,30 @@ class Engine:
                 if name in group and (name != "lr" or self._engine.lr_scheduler is None):
                     group[name] = tuple(value) if isinstance(value, list) else value
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """The full fp32 weights by name, on the CPU, on rank 0 (elsewhere empty). Every rank must call."""
-        weights: dict[str, torch.Tensor] = {}
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The full fp32 weights by name, one after the other, on the CPU, on rank 0; elsewhere nothing comes.
+
+        Every rank must go through to the end: all take part in putting each one together.
+        """
         masters = self._masters()
         for name, parameter in self._engine.module.named_parameters():
             full = masters.get(id(parameter), parameter) if self._stage == 0 else safe_get_full_fp32_param(parameter)
             if self._ranks.first:
-                weights[name] = full.detach().float().cpu().reshape(full_shape(parameter)).clone()
+                yield name, full.detach().float().cpu().reshape(full_shape(parameter))
         for name, buffer in self._engine.module.named_buffers():
             if self._ranks.first:
-                weights[name] = buffer.detach().cpu().clone()
-        return weights
+                yield name, self._as_exported(buffer.detach()).cpu()
+
+    def layout(self) -> dict[str, torch.Tensor]:
+        """What `weights` gives, without memory: shapes and types, in its order."""
+        named = {name: full_shape(p) for name, p in self._engine.module.named_parameters()}
+        layout = {name: torch.empty(shape, device="meta") for name, shape in named.items()}
+        buffers = {name: self._as_exported(b.detach()).to("meta") for name, b in self._engine.module.named_buffers()}
+        return layout | buffers
+
+    @staticmethod
+    def _as_exported(buffer: torch.Tensor) -> torch.Tensor:
+        return buffer.float() if buffer.is_floating_point() else buffer
 
     def _masters(self) -> dict[int, torch.Tensor]:
         """The fp32 copies, by the parameter's id, that half precision keeps at ZeRO 0 and DeepSpeed does not hand out."""

@@ -2,15 +2,22 @@
 
 A model's file offers `Options` (its settings, every field described), `build(options, input_frames, output_frames)
 -> NowcastModel`, and where it comes in named sizes `PRESETS`: name -> options. A file is imported when its model is asked for.
+
+A model is built as an outline first, on torch's meta device, where it takes no memory whatever its size. Its weights are
+drawn module by module, each from a generator of its own: they depend on the seed and the module's name alone, and not on
+who builds it, on what device, or in what parts. So ZeRO 3 can place a module before the next one is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import math
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,6 +37,19 @@ class NowcastModel(nn.Module):
     checkpoints_activations: bool = False
     """Whether `run` keeps only a block's inputs for the backward pass and computes the rest again."""
 
+    def draw(self, module: nn.Module, generator: torch.Generator) -> None:
+        """Sets the initial values of what `module`, a part of this model, holds itself.
+
+        Convolutions and linear layers: He et al. (2015), eq. 10, normal, for layers before a ReLU; biases zero. A norm
+        begins as torch lets it. A model with other parts, or that begins otherwise, says so in its own `draw`.
+        """
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, std=math.sqrt(2.0 / inputs_of(module)), generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        else:
+            cast(Callable[[], None], module.reset_parameters)()
+
     def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         """`block(*inputs)`. A model's forward calls each of its larger blocks through this."""
         if self.checkpoints_activations and self.training:
@@ -37,13 +57,56 @@ class NowcastModel(nn.Module):
         return cast(Tensor, block(*inputs))
 
 
-def build_model(name: str, options: Mapping[str, Any], input_frames: int, output_frames: int) -> NowcastModel:
-    """A new model with its initial weights, drawn from torch's default generator.
+def inputs_of(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> int:
+    """How many numbers a layer sums up for one of its outputs."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    inputs = layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+    # of a transposed one each output pixel lies under that share of the kernel
+    return inputs // math.prod(layer.stride) if isinstance(layer, nn.ConvTranspose2d) else inputs
+
+
+def outline(name: str, options: Mapping[str, Any], input_frames: int, output_frames: int) -> NowcastModel:
+    """A model without memory or weights, on the meta device.
 
     `options` is the config's, unchecked. Raises UserError for an unknown model, preset or option.
     """
     checked = checked_options(name, options, where=f"model {name}")
-    return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+    with torch.device("meta"):
+        return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+
+
+def build_model(
+    name: str, options: Mapping[str, Any], input_frames: int, output_frames: int, *, seed: int = 0
+) -> NowcastModel:
+    """A new model on the CPU with the initial weights of a seed. Raises UserError as `outline` does."""
+    return draw_weights(outline(name, options, input_frames, output_frames), seed)
+
+
+def draw_weights(
+    model: NowcastModel,
+    seed: int,
+    weights: Mapping[str, Tensor] | None = None,
+    place: Callable[[nn.Module], None] = lambda module: None,
+) -> NowcastModel:
+    """Gives an outline its memory, on the CPU, and its weights: the initial ones of a seed, or `weights` by name.
+
+    place: takes each module that holds weights itself, as soon as it has them.
+    """
+    for name, module in model.named_modules():
+        held = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        if not held:
+            continue
+        module.to_empty(device="cpu", recurse=False)
+        if weights is None:
+            digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+            with torch.no_grad():
+                model.draw(module, torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+        else:
+            own = {part: weights[f"{name}.{part}" if name else part] for part, _ in held}
+            module.load_state_dict(own, strict=False)  # what else it has are modules in it
+        place(module)
+    return model
 
 
 def checked_options(name: str, given: Mapping[str, Any], where: str = "") -> Strict:

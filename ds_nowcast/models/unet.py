@@ -14,7 +14,6 @@ between samples or ranks, and works in bf16.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Literal
 
@@ -66,8 +65,18 @@ class UNet(NowcastModel):
         self.centre = _block(widths[-1], centre, options)
         self.up = nn.ModuleList(_Up(i, o, options) for i, o in pairwise([centre, *reversed(widths)]))
         self.head = nn.Conv2d(widths[0], output_frames, 1)
-        self.apply(_initialise)
-        _initialise_head(self.head, options.residual)
+
+    def draw(self, module: nn.Module, generator: torch.Generator) -> None:
+        """As for all models, but for the linear output: Glorot and Bengio (2010), as the reference.
+
+        With `residual` it begins at zero, where zero is persistence.
+        """
+        super().draw(module, generator)
+        if module is self.head:
+            if self.residual:
+                nn.init.zeros_(self.head.weight)
+            else:
+                nn.init.xavier_uniform_(self.head.weight, generator=generator)
 
     def forward(self, past_BTHW: Tensor) -> Tensor:
         """Future frames (B, T_out, H, W) of past ones. Raises UserError when H or W is no multiple of `stride`."""
@@ -110,25 +119,6 @@ def _norm(channels: int, options: Options) -> list[nn.Module]:
     if options.norm == "none":
         return []
     return [nn.GroupNorm(options.groups, channels) if options.norm == "group" else nn.BatchNorm2d(channels)]
-
-
-def _initialise(module: nn.Module) -> None:
-    """He et al. (2015), eq. 10, normal, for layers before a ReLU; biases zero."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        inputs = module.in_channels * math.prod(module.kernel_size)
-        if isinstance(module, nn.ConvTranspose2d):
-            inputs //= math.prod(module.stride)  # each output pixel lies under that share of the kernel
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / inputs))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-def _initialise_head(head: nn.Conv2d, residual: bool) -> None:
-    """Glorot and Bengio (2010) for a linear output, as the reference; zero where zero means persistence."""
-    if residual:
-        nn.init.zeros_(head.weight)
-    else:
-        nn.init.xavier_uniform_(head.weight)
 
 
 def build(options: Options, input_frames: int, output_frames: int) -> UNet:

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
+from torch import nn
 
 from data_prep.shards.index import Shards
-from ds_nowcast.config import Batch, RunConfig
-from ds_nowcast.exported import load_into, read_weights
+from ds_nowcast.config import Batch, NowcastKeys, RunConfig
+from ds_nowcast.exported import check_weights, read_weights
 from ds_nowcast.model_space import thresholds_of
-from ds_nowcast.models import NowcastModel, build_model, check_size
+from ds_nowcast.models import NowcastModel, check_size, draw_weights, outline
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import OrderIdentity, identity, training_order
 from ds_nowcast.stream.pipeline import batches_that_fit
 from ds_nowcast.training.run_folder import RunFolder, run_identity
 
 
-def first_model(config: RunConfig, run: RunFolder, init_from: Path | None) -> NowcastModel:
-    """The model with the weights a new run starts from: drawn by the seed, or read. Raises UserError."""
-    keys = config.nowcast
-    torch.manual_seed(keys.seed)
-    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    if init_from is not None and not run.has_checkpoints:
-        load_into(model, read_weights(init_from), init_from)
-    return model
+class FirstModel:
+    """The model that a launch starts from: an outline, which `build` gives the weights drawn by the seed, or those read."""
+
+    def __init__(self, config: RunConfig, run: RunFolder, init_from: Path | None) -> None:
+        """Raises UserError where the weights to start from cannot be read or are another model's."""
+        keys = config.nowcast
+        self._seed, self._weights = keys.seed, None
+        self._outline = outline_of(keys)
+        self._outline.checkpoints_activations = keys.compute.activation_checkpointing
+        self.parameters = sum(p.numel() for p in self._outline.parameters() if p.requires_grad)
+        if init_from is not None and not run.has_checkpoints:
+            self._weights = read_weights(init_from)
+            check_weights(self._outline, self._weights, init_from)
+
+    def build(self, place: Callable[[nn.Module], None]) -> NowcastModel:
+        """The model; once. place: takes each module that holds weights itself, as soon as it has them."""
+        return draw_weights(self._outline, self._seed, self._weights, place)
+
+
+def outline_of(keys: NowcastKeys) -> NowcastModel:
+    """The config's model without memory or weights."""
+    return outline(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
 
 
 class Start(NamedTuple):
@@ -62,9 +77,6 @@ def _check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
     for samples in (batch.per_rank, keys.evaluation.micro_batch):
         batches_that_fit(keys.data, samples, shards)
     thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
-    with torch.device("meta"):
-        model: NowcastModel = build_model(
-            keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames
-        )
+    model = outline_of(keys)
     for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
         check_size(model.stride, rows, columns)

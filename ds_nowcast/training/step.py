@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.stream import augment
 from ds_nowcast.stream.pipeline import StepCodes
+from ds_nowcast.stream.windows import Sample
 
 _NAMED = 8  # samples named in an error
 
@@ -48,44 +48,55 @@ class TrainingStep:
         return codes_BTHW, int((codes_BTHW[:, self._input_frames :] < self._missing).sum())
 
     def run(self, batch: StepCodes, codes_BTHW: torch.Tensor, valid: int) -> StepResult:
-        """Makes the step. valid: of all ranks. Raises DivergedError, on all ranks, before a non-finite loss goes back."""
-        total = torch.zeros((), device=self._ranks.device)
+        """Makes the step. valid: of all ranks. Raises DivergedError, on all ranks, before a non-finite loss moves a weight."""
         if valid == 0:
             self._engine.pass_over()
-            return StepResult(total, 0, None)
-        stepped = None
-        for number, micro_BTHW in enumerate(torch.split(codes_BTHW, self._batch.micro)):
+            return StepResult(torch.zeros((), device=self._ranks.device), 0, None)
+        stepped, losses = None, list[torch.Tensor]()
+        for micro_BTHW in torch.split(codes_BTHW, self._batch.micro):
             loss = self._loss(micro_BTHW) / valid
-            self._check(loss, batch, number)
-            total += loss.detach()
+            losses.append(loss.detach())
             # DeepSpeed divides by both: this leaves the sum over ranks and micro-batches
             self._engine.backward(loss * self._batch.ranks * self._batch.accumulation)
+            if len(losses) == self._batch.accumulation:
+                self._check(torch.stack(losses), batch)  # once a step: to ask is to wait for the device
             stepped = self._engine.step()
         assert stepped is not None
-        return StepResult(total, valid, stepped)
+        return StepResult(torch.stack(losses).sum(), valid, stepped)
 
     def _loss(self, codes_BTHW: torch.Tensor) -> torch.Tensor:
         """The weighted losses, summed over valid pixels."""
         w = self._space.windows(codes_BTHW)
-        prediction_BTHW = self._engine(w.past_BTHW.to(self._engine.dtype))
+        prediction_BTHW = self._engine(w.past_BTHW)
         weight_BTHW = w.valid_BTHW.float()
         parts = [weight * loss(prediction_BTHW, w.target_BTHW, weight_BTHW) for weight, loss in self._losses]
         return torch.stack(parts).sum()
 
-    def _check(self, loss: torch.Tensor, batch: StepCodes, number: int) -> None:
-        broken = not bool(torch.isfinite(loss))
-        if not self._ranks.any(broken):
+    def _check(self, losses: torch.Tensor, batch: StepCodes) -> None:
+        """losses: of the micro-batches. Raises DivergedError, on all ranks, where one of any rank's is not finite."""
+        broken = (~torch.isfinite(losses)).nonzero().flatten().tolist()
+        if not self._ranks.any(bool(broken)):
             return
-        samples = batch.samples[number * self._batch.micro : (number + 1) * self._batch.micro]
-        names = [f"{s.shard} {s.key} from frame {s.start}" for s in samples] if broken else []
-        parts = self._ranks.gather(names)
-        everywhere = [f"rank {rank}: {name}" for rank, part in enumerate(parts) for name in part]
+        micro = self._batch.micro
+        samples = [sample for n in broken for sample in batch.samples[n * micro : (n + 1) * micro]]
+        parts = self._ranks.gather(names_of(samples))
         raise DivergedError(
-            f"the loss is not finite in step {self._engine.steps + 1}, in samples {_shortened(everywhere)}; lower the learning "
+            f"the loss is not finite in step {self._engine.steps + 1}, in samples {shortened(by_rank(parts))}; lower the learning "
             "rate or state gradient_clipping, and run the same command again to go on from the last checkpoint"
         ).at(next(rank for rank, part in enumerate(parts) if part))
 
 
-def _shortened(names: Sequence[Any]) -> str:
+def names_of(samples: Sequence[Sample]) -> list[str]:
+    """How samples are called in messages."""
+    return [f"{s.shard} {s.key} from frame {s.start}" for s in samples]
+
+
+def by_rank(parts: Sequence[Sequence[str]]) -> list[str]:
+    """The ranks' lists as one, in which each name says whose it is."""
+    return [f"rank {rank}: {name}" for rank, part in enumerate(parts) for name in part]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first few of many names, and how many more there are."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return "; ".join(str(name) for name in names[:_NAMED]) + more
+    return "; ".join(names[:_NAMED]) + more

@@ -66,7 +66,7 @@ class Training:
         return self.ranks.sum([sum(losses)])[0] / ACCUMULATION / self.ranks.world, stepped[1]
 
     def state(self) -> dict[str, Any]:
-        weights = self.engine.weights()
+        weights = dict(self.engine.weights())
         return {
             "weights": {name: tensor.clone() for name, tensor in weights.items()},
             "steps": self.engine.steps,
@@ -76,7 +76,7 @@ class Training:
 
 def learn(training: Training, out: Path, name: str) -> dict[str, Any]:
     steps = [training.step() for _ in range(10)]
-    weights = training.engine.weights()
+    weights = dict(training.engine.weights())
     if training.ranks.first:
         save_file(weights, out / f"{name}.safetensors")
     return {

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data_prep.shards.index import open_shards
 from ds_nowcast.config import load_config
 from ds_nowcast.exported import ModelCard, card_of, write_weights
@@ -17,11 +15,11 @@ def made_run(folder: Path, config: Path, shards: Path, settings: list[str], **ch
     """Writes run.json, model.safetensors and model.json; `changes` are made to the card, after the weights were."""
     run_config = load_config(config, settings)
     data, model = run_config.nowcast.data, run_config.nowcast.model
-    torch.manual_seed(0)
     built = build_model(model.name, model.options, data.input_frames, data.output_frames)
     parameters = sum(p.numel() for p in built.parameters())
     card = card_of(run_config, open_shards(shards), parameters, 7, {}).model_copy(update=changes)
     folder.mkdir(exist_ok=True)
     (folder / "run.json").write_text("{}")
-    write_weights(folder / "model.safetensors", built.state_dict(), card)
+    weights = built.state_dict()
+    write_weights(folder / "model.safetensors", weights, weights.items(), card)
     return card

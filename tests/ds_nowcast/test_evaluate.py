@@ -156,7 +156,7 @@ def test_a_model_that_gives_no_numbers_is_scored_as_undefined(
     made_run(run, config, shards, [])
     model, card = open_model(run, None, torch.device("cpu"))
     nothing = {name: torch.full_like(tensor, torch.nan) for name, tensor in model.state_dict().items()}
-    write_weights(run / "model.safetensors", nothing, card)
+    write_weights(run / "model.safetensors", nothing, nothing.items(), card)
     assert command(run, shards) == 0
     scores = scores_in(run)
     assert scores["model"]["mse"] is None and scores["model"]["pod"]["16"] == 0.0

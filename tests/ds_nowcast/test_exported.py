@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,32 @@ def test_weights_are_written_whole_or_not_at_all(run: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write_weights(run / "model.safetensors", {"x": torch.ones(3)})
+        write_weights(run / "model.safetensors", {"x": torch.ones(3)}, [("x", torch.ones(3))])
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_weights_are_written_one_by_one_as_the_library_reads_them(tmp_path: Path) -> None:
+    weights = {
+        "b": torch.arange(6.0).view(2, 3).t(), "a.weight": torch.zeros(0), "scalar": torch.tensor(7), "e": torch.rand(5),
+    }  # fmt: skip
+    layout = {name: tensor.to("meta") for name, tensor in weights.items()}
+    write_weights(tmp_path / "x.safetensors", layout, weights.items())
+    read = load_file(tmp_path / "x.safetensors")
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], tensor) and read[name].dtype == tensor.dtype for name, tensor in weights.items())
+
+
+def test_weights_are_gone_through_to_the_end_where_they_cannot_be_written(tmp_path: Path) -> None:
+    asked = []
+
+    def made() -> Iterator[tuple[str, torch.Tensor]]:
+        for name in "abc":
+            asked.append(name)
+            yield name, torch.ones(3)
+
+    with pytest.raises(OSError, match="No such file"):
+        write_weights(tmp_path / "none/x.safetensors", dict.fromkeys("abc", torch.ones(3)), made())
+    assert asked == ["a", "b", "c"], "the other ranks wait for this one in each"
 
 
 KIND: dict[str, Any] = {"unit": "kg/m2", "cadence_s": 300, "pixel": (1000.0, 1000.0), "pixel_unit": "m"}

@@ -126,8 +126,9 @@ def test_steps_without_a_valid_pixel_make_no_update(config: Path, tmp_path: Path
     ended = trained(config, shards, run, "--set", "nowcast.steps=3")
     assert ended.code == 0, ended.output
     keys = load_config(config).nowcast
-    torch.manual_seed(keys.seed)
-    initial = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    initial = build_model(
+        keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames, seed=keys.seed
+    )
     last = load_file(run / "last.safetensors")
     assert all(torch.equal(last[name], tensor) for name, tensor in initial.state_dict().items())
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

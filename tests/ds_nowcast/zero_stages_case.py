@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from data_prep.shards.index import open_shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
-from ds_nowcast.engine import Engine, Stepped
+from ds_nowcast.engine import Engine, Stepped, placing
 from ds_nowcast.model_space import ModelSpace
-from ds_nowcast.models import build_model
+from ds_nowcast.models import draw_weights
 from ds_nowcast.stream.pipeline import training_stream
+from ds_nowcast.training.start import outline_of
 from ds_nowcast.training.step import TrainingStep
 
 
@@ -41,9 +42,9 @@ def main(config_path: str, shards_path: str, out: Path, steps: int) -> None:
     for stage in range(4):
         config = load_config(config_path, [f"zero_optimization.stage={stage}"])
         keys, batch = config.nowcast, config.batch(ranks.world)
-        torch.manual_seed(keys.seed)
-        model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-        engine = TappedEngine(model, config.for_deepspeed(batch), ranks)
+        for_deepspeed = config.for_deepspeed(batch)
+        model = draw_weights(outline_of(keys), keys.seed, place=placing(for_deepspeed))
+        engine = TappedEngine(model, for_deepspeed, ranks)
         space = ModelSpace(shards.index.codes, keys.data.input_frames, ranks.device)
         step = TrainingStep(engine, keys, space, batch, ranks)
         losses, valid_by_rank = [], []

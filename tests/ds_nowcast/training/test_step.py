@@ -48,8 +48,9 @@ def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Te
     """First gradients and losses of the same training in plain PyTorch, one process, no accumulation."""
     keys, shards, total = config.nowcast, open_shards(shards_path), config.train_batch_size
     assert total is not None
-    torch.manual_seed(keys.seed)
-    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    model = build_model(
+        keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames, seed=keys.seed
+    )
     model.double()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
     gradients: dict[str, torch.Tensor] = {}
