@@ -10,6 +10,7 @@ import torch
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.exported import load_into, read_weights
+from ds_nowcast.losses import Training, build_loss
 from ds_nowcast.model_space import thresholds_of
 from ds_nowcast.models import NowcastModel, build_model, check_size
 from ds_nowcast.stream.augment import augmented_shape
@@ -62,6 +63,7 @@ def _check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
     for samples in (batch.per_rank, keys.evaluation.micro_batch):
         batches_that_fit(keys.data, samples, shards)
     thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
+    build_loss(keys.loss, Training(shards.index.codes, keys.steps, keys.seed))
     with torch.device("meta"):
         model: NowcastModel = build_model(
             keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames
