@@ -18,6 +18,10 @@ from tests.launching import launch
 from tests.shard_maker import make_shards, moving_blobs
 
 STEPS = 20
+LOSS = {
+    "mse": 1.0, "mae": 0.5, "huber": 0.3, "balanced_mse": 0.2, "fourier_amplitude": 0.7, "fourier_correlation": 0.1,
+}  # fmt: skip
+BALANCE = {"thresholds": {"unit": "code", "values": [60, 120]}, "weights": [1, 3, 10]}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +41,26 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "optimizer": {"type": "AdamW", "params": {"lr": 3e-4, "weight_decay": 0.01, "torch_adam": True}},
         "nowcast": {
             "steps": STEPS, "seed": 3, "model": {"name": "unet", "width": 8, "levels": 2, "groups": 2},
-            "loss": {"weights": {"mse": 1.0, "mae": 0.5}},
+            "loss": {"weights": LOSS, "options": {"huber": {"delta": 0.1}, "balanced_mse": BALANCE}},
             "data": {"input_frames": 4, "output_frames": 4, "buffer_mb": 16},
         },
     }))  # fmt: skip
     return path
+
+
+def plain_loss(prediction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """The combination of LOSS over one global batch, written plainly."""
+    error, balance = (prediction - target)[valid], 1 + 2.0 * (target >= 60 / 255) + 7.0 * (target >= 120 / 255)
+    huber = torch.where(error.abs() <= 0.1, error**2 / 2, 0.1 * error.abs() - 0.005)
+    images = prediction * valid, target * valid
+    spectra = [torch.fft.fft2(image, norm="ortho") for image in images]
+    amplitude = (spectra[0].abs() - spectra[1].abs()).square().sum() / valid.sum()
+    energy = [spectrum.abs().square().sum((2, 3)) for spectrum in spectra]
+    wet = energy[1] > 0
+    cosine = (spectra[0] * spectra[1].conj()).sum((2, 3)).real[wet] / (energy[0] * energy[1])[wet].sqrt()
+    correlation = ((1 - cosine) * valid.sum((2, 3))[wet]).sum() / valid.sum()
+    plain = error.square().mean() + 0.5 * error.abs().mean() + 0.3 * huber.mean()
+    return plain + 0.2 * (balance[valid] * error**2).mean() + 0.7 * amplitude + 0.1 * correlation
 
 
 def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -59,8 +78,7 @@ def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Te
             codes = next(stream).codes_BTHW
             valid = codes[:, 4:] != 255
             values = torch.where(codes != 255, codes.double() / 255, 0.0)
-            error = (model(values[:, :4]) - values[:, 4:])[valid]
-            loss = error.square().mean() + 0.5 * error.abs().mean()
+            loss = plain_loss(model(values[:, :4]), values[:, 4:], valid)
             optimizer.zero_grad()
             loss.backward()
             gradients = gradients or {
