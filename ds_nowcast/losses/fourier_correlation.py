@@ -30,7 +30,8 @@ def fourier_correlation(fields: Fields) -> Tensor:
     target_energy_BT = target_BTHW.square().sum(dim=(2, 3))
     echo_BT = target_energy_BT > 0
     scale_BT = (energy_BT * torch.where(echo_BT, target_energy_BT, 1.0)).sqrt()
-    return (fields.weight_BTHW.sum(dim=(2, 3)) * torch.where(echo_BT, 1.0 - product_BT / scale_BT, 0.0)).sum()
+    # without echo the product is 0, unless the prediction is not finite, which must show
+    return (fields.weight_BTHW.sum(dim=(2, 3)) * (echo_BT.to(scale_BT.dtype) - product_BT / scale_BT)).sum()
 
 
 def build(options: NoOptions, training: Training) -> Part:

@@ -12,7 +12,7 @@ from torch import Tensor
 from data_prep.encoding import encoding_named
 from data_prep.errors import UserError
 from ds_nowcast.config.nowcast_keys import LossKeys
-from ds_nowcast.losses import LOSSES, Loss, Training, build_loss, loss_options
+from ds_nowcast.losses import LOSSES, Training, build_loss, loss_options
 from ds_nowcast.losses.facl import takes_amplitude
 from tests.ds_nowcast.losses.twins import TWINS, Twin
 
@@ -77,7 +77,7 @@ def test_a_loss_is_the_weighted_sum_over_pixels(name: str, expected: float) -> N
 
 @every_pair
 @pytest.mark.parametrize("columns", [8, 9])
-def test_value_and_gradient_are_those_of_the_slow_twin(loss: Loss, twin: Twin, columns: int) -> None:
+def test_value_and_gradient_are_those_of_the_slow_twin(loss: Twin, twin: Twin, columns: int) -> None:
     prediction, target, weight = (x[..., :columns] for x in fields(3))
     weight = weight * torch.rand(weight.shape, generator=torch.Generator().manual_seed(1))  # weights of any size
     ours, theirs = (prediction.clone().requires_grad_() for _ in range(2))
@@ -89,7 +89,7 @@ def test_value_and_gradient_are_those_of_the_slow_twin(loss: Loss, twin: Twin, c
 
 
 @every_loss
-def test_gradients_are_those_of_finite_differences(loss: Loss) -> None:
+def test_gradients_are_those_of_finite_differences(loss: Twin) -> None:
     prediction, target, weight = fields(4, (1, 1, 3, 4))
     assert torch.autograd.gradcheck(
         lambda p: loss(p, target.double(), weight.double()), prediction.double().requires_grad_()
@@ -97,7 +97,7 @@ def test_gradients_are_those_of_finite_differences(loss: Loss) -> None:
 
 
 @every_pair
-def test_unequal_masks_over_ranks_and_micro_batches_give_the_plain_global_mean(loss: Loss, twin: Twin) -> None:
+def test_unequal_masks_over_ranks_and_micro_batches_give_the_plain_global_mean(loss: Twin, twin: Twin) -> None:
     bias = torch.zeros((), requires_grad=True)
     parts = [fields(seed) for seed in range(WORLD * ACCUMULATION)]
     counts = [weight.sum() for _, _, weight in parts]
@@ -114,7 +114,7 @@ def test_unequal_masks_over_ranks_and_micro_batches_give_the_plain_global_mean(l
 
 @every_loss
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_nothing_unseen_reaches_value_or_gradient(loss: Loss, bad: float) -> None:
+def test_nothing_unseen_reaches_value_or_gradient(loss: Twin, bad: float) -> None:
     prediction, target, weight = fields()
     unseen = weight == 0
     clean = loss(prediction, target, weight)
@@ -128,7 +128,7 @@ def test_nothing_unseen_reaches_value_or_gradient(loss: Loss, bad: float) -> Non
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_predictions_are_summed_in_float32(loss: Loss, dtype: torch.dtype) -> None:
+def test_half_precision_predictions_are_summed_in_float32(loss: Twin, dtype: torch.dtype) -> None:
     target = torch.full((1, 1, 384, 384), 0.1)  # no number of either type
     target[..., :192] = 0.0
     prediction, weight = torch.full_like(target, 0.5, dtype=dtype).requires_grad_(), torch.full_like(target, 64.0)
@@ -140,7 +140,7 @@ def test_half_precision_predictions_are_summed_in_float32(loss: Loss, dtype: tor
 
 
 @every_loss
-def test_a_sample_without_one_valid_pixel_costs_nothing(loss: Loss) -> None:
+def test_a_sample_without_one_valid_pixel_costs_nothing(loss: Twin) -> None:
     prediction, target, weight = fields()
     prediction.requires_grad_()
     value = loss(prediction, target, torch.zeros_like(weight))
@@ -148,7 +148,7 @@ def test_a_sample_without_one_valid_pixel_costs_nothing(loss: Loss) -> None:
 
 
 @every_loss
-def test_dry_images_and_a_prediction_of_nothing_have_finite_gradients(loss: Loss) -> None:
+def test_dry_images_and_a_prediction_of_nothing_have_finite_gradients(loss: Twin) -> None:
     _, target, weight = fields()
     target[0] = 0.0
     prediction = torch.zeros_like(target).requires_grad_()
@@ -159,7 +159,16 @@ def test_dry_images_and_a_prediction_of_nothing_have_finite_gradients(loss: Loss
 
 
 @every_loss
-def test_a_perfect_forecast_costs_nothing_and_moves_nothing(loss: Loss) -> None:
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_prediction_that_is_not_finite_where_the_radar_saw_shows(loss: Twin, bad: float, dry: bool) -> None:
+    prediction, target, weight = fields()
+    prediction[tuple(weight.nonzero()[0])] = bad
+    assert not loss(prediction, target * (not dry), weight).isfinite()
+
+
+@every_loss
+def test_a_perfect_forecast_costs_nothing_and_moves_nothing(loss: Twin) -> None:
     _, target, weight = fields()
     prediction = target.clone().requires_grad_()
     value = loss(prediction, target, weight)

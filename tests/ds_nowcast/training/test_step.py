@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from data_prep.encoding import ENCODINGS
 from data_prep.shards.index import open_shards
-from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.config import Batch, NowcastKeys, RunConfig, load_config
+from ds_nowcast.engine import Engine, Stepped
+from ds_nowcast.losses.facl import takes_amplitude
+from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.models import build_model
-from ds_nowcast.stream.pipeline import training_stream
+from ds_nowcast.ranks import Ranks
+from ds_nowcast.stream.pipeline import StepCodes, training_stream
+from ds_nowcast.stream.windows import Sample
+from ds_nowcast.training.step import TrainingStep
 from tests.launching import launch
 from tests.shard_maker import make_shards, moving_blobs
 
@@ -88,6 +96,46 @@ def plain_loop(config: RunConfig, shards_path: Path) -> tuple[dict[str, torch.Te
             optimizer.step()
             losses.append(float(loss.detach()))
     return gradients, losses
+
+
+class FrozenEngine:
+    """As far as a step needs one: predicts what it is given to, and goes a step on at every second micro-batch."""
+
+    dtype = torch.float32
+
+    def __init__(self, steps: int, output_frames: int) -> None:
+        self.steps, self._micro_batches, self._output_frames = steps, 0, output_frames
+
+    def __call__(self, past_BTHW: torch.Tensor) -> torch.Tensor:
+        return past_BTHW[:, : self._output_frames].flip(-1)
+
+    def backward(self, loss: torch.Tensor) -> None: ...
+
+    def step(self) -> Stepped:
+        self._micro_batches += 1
+        self.steps += self._micro_batches % 2 == 0
+        return Stepped(True, None, 0.0, 1.0)
+
+
+def test_all_micro_batches_of_a_step_take_the_loss_of_that_step_wherever_a_run_begins() -> None:
+    keys = NowcastKeys.model_validate({
+        "steps": STEPS, "seed": 3, "loss": {"weights": {"facl": 1.0}}, "data": {"input_frames": 2, "output_frames": 2},
+    })  # fmt: skip
+    space, ranks = ModelSpace(ENCODINGS["vil255"], 2, torch.device("cpu")), Ranks(0, 1, 0, 1, torch.device("cpu"))
+    codes = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 4, 8, 8), np.uint8))
+    batch = StepCodes(codes, [Sample(row, "", "", 0) for row in range(4)])
+
+    def made(engine: FrozenEngine) -> float:
+        step = TrainingStep(cast(Engine, engine), keys, space, Batch(4, 2, 2, 1), ranks)
+        return float(step.run(batch, codes, 4 * 2 * 64).loss_sum)
+
+    losses = [made(FrozenEngine(step, 2)) for step in range(STEPS)]
+    amplitude, correlation = (
+        next(loss for step, loss in enumerate(losses) if takes_amplitude(step, STEPS, 0.1, 3) == which)
+        for which in (True, False)
+    )
+    assert amplitude != correlation
+    assert losses == [amplitude if takes_amplitude(s, STEPS, 0.1, 3) else correlation for s in range(STEPS)]
 
 
 @pytest.mark.launch
