@@ -26,7 +26,7 @@ class ModelSpace:
 
     def __init__(self, encoding: Encoding, input_frames: int, device: torch.device) -> None:
         self._table = torch.from_numpy(encoding.model_table()).to(device)
-        self.missing, self._input_frames = encoding.missing, input_frames
+        self.encoding, self.missing, self._input_frames = encoding, encoding.missing, input_frames
 
     def windows(self, codes_BTHW: torch.Tensor) -> Windows:
         """Codes on the device, input and output frames, as a batch."""

@@ -114,14 +114,13 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def _check_tables(config: RunConfig, where: str) -> None:
     """Names and options that live in tables beside the config: the model and the losses."""
-    from ds_nowcast.losses import loss_named  # these import torch: only a config that is read needs them
+    from ds_nowcast import losses  # these import torch: only a config that is read needs them
     from ds_nowcast.models import checked_options, model_options
 
     model = config.nowcast.model
     try:
-        for name in config.nowcast.loss.weights:
-            loss_named(name)
         model_options(model.name)
     except UserError as error:
         raise UserError(f"{where}: in nowcast: {error}") from None
     checked_options(model.name, model.options, where=f"{where}: in nowcast.model")
+    losses.checked_options(config.nowcast.loss, where=f"{where}: in nowcast.loss")

@@ -85,6 +85,9 @@ class LossKeys(Strict):
         min_length=1,
         description="loss name -> weight; the weighted sum is minimised",
     )
+    options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="loss name -> that loss's own options, checked against its file"
+    )
 
 
 class Thresholds(Strict):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ds_nowcast.losses.fields import Fields, NoOptions, Part, Training
 
-def mse(prediction_BTHW: Tensor, target_BTHW: Tensor, weight_BTHW: Tensor) -> Tensor:
-    """Sum over pixels of weight * (prediction - target)^2, a float32 scalar; see `ds_nowcast.losses`."""
-    difference = prediction_BTHW.float() - target_BTHW.float()
-    # replaced before it is squared: 0 * NaN would be NaN, in the value and in the gradient
-    difference = torch.where(weight_BTHW > 0, difference, 0.0)
-    return (weight_BTHW * difference.square()).sum()
+
+def mse(fields: Fields) -> Tensor:
+    """Sum over pixels of weight * (prediction - target)^2."""
+    return (fields.weight_BTHW * fields.difference_BTHW.square()).sum()
+
+
+def build(options: NoOptions, training: Training) -> Part:
+    """The loss."""
+    return mse

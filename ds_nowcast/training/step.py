@@ -10,7 +10,7 @@ import torch
 from ds_nowcast.config import Batch, NowcastKeys
 from ds_nowcast.engine import Engine, Stepped
 from ds_nowcast.errors import DivergedError
-from ds_nowcast.losses import loss_named
+from ds_nowcast.losses import Training, build_loss
 from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.stream import augment
@@ -35,7 +35,7 @@ class TrainingStep:
     def __init__(self, engine: Engine, keys: NowcastKeys, space: ModelSpace, batch: Batch, ranks: Ranks) -> None:
         self._engine, self._space, self._batch, self._ranks = engine, space, batch, ranks
         self._augment, self._seed = keys.data.augment, keys.seed
-        self._losses = [(weight, loss_named(name)) for name, weight in keys.loss.weights.items()]
+        self._weighted_sum = build_loss(keys.loss, Training(space.encoding, keys.steps, keys.seed))
         self._missing, self._input_frames = space.missing, keys.data.input_frames
 
     def prepare(self, batch: StepCodes) -> tuple[torch.Tensor, int]:
@@ -68,9 +68,7 @@ class TrainingStep:
         """The weighted losses, summed over valid pixels."""
         w = self._space.windows(codes_BTHW)
         prediction_BTHW = self._engine(w.past_BTHW)
-        weight_BTHW = w.valid_BTHW.float()
-        parts = [weight * loss(prediction_BTHW, w.target_BTHW, weight_BTHW) for weight, loss in self._losses]
-        return torch.stack(parts).sum()
+        return self._weighted_sum(prediction_BTHW, w.target_BTHW, w.valid_BTHW.float(), self._engine.steps)
 
     def _check(self, losses: torch.Tensor, batch: StepCodes) -> None:
         """losses: of the micro-batches. Raises DivergedError, on all ranks, where one of any rank's is not finite."""

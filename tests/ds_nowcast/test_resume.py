@@ -183,7 +183,7 @@ def test_another_loss_is_told_when_a_run_goes_on(finished: Path, config: Path, s
     ended = trained(config, shards, run, "--set", 'nowcast.loss.weights={"mae":1.0}')
     assert ended.code == 0, ended.output
     [line] = ended.lines("changed since the last launch: nowcast.loss: ")
-    assert line.endswith("-> {'weights': {'mae': 1.0}}")
+    assert line.endswith("-> {'weights': {'mae': 1.0}, 'options': {}}")
 
 
 def test_ranks_that_do_not_divide_the_samples_of_a_step_are_refused_before_anything_starts(

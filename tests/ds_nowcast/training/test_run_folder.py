@@ -221,7 +221,7 @@ def test_what_makes_scores_incomparable_is_told(started: Callable[..., Launch], 
     changed = started('nowcast.loss.weights={"mae":1.0}', "nowcast.data.augment.flip=true")
     loss, augment = RunFolder(run).changes(changed.config)
     assert loss.startswith("nowcast.loss: {'weights': ")
-    assert loss.endswith("-> {'weights': {'mae': 1.0}}")
+    assert loss.endswith("-> {'weights': {'mae': 1.0}, 'options': {}}")
     assert augment.startswith("nowcast.data.augment: {'flip': False")
     (run / "config.json").write_text("{")
     assert RunFolder(run).changes(changed.config) == []
