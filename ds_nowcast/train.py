@@ -86,7 +86,7 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
         ranks.on_first(run.lock_if_there)
         run.begin()
         with Display(config.nowcast.steps, speaks=ranks.first, quiet=args.quiet) as display:
-            engine = built(lambda: Engine(model, config.for_deepspeed(batch), ranks), stop)
+            engine = built(lambda: Engine(model, config.for_deepspeed(batch), ranks, ema=config.nowcast.ema), stop)
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {parameters:,} parameters; {batch}"
             )
@@ -234,7 +234,8 @@ class Training:
     def evaluate_or_save(self, stop: StopRequest) -> None:
         """`evaluate`; what has been trained is saved where a rank cannot get at the samples any more."""
         try:
-            self.evaluate(stop)
+            with self.engine.averaged(StoppedError):
+                self.evaluate(stop)
         except SourceError as error:  # on all ranks
             self.end_for(error)
         except StoppedError:  # on all ranks: the loop sees to it, and the next launch evaluates
@@ -319,7 +320,8 @@ class Training:
     def export_last(self) -> None:
         """The last step's weights, beside the best ones."""
         started = time.monotonic()
-        self.export("last.safetensors", {})
+        with self.engine.averaged():
+            self.export("last.safetensors", {})
         best = self.state["best"]
         self.display.say(
             f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)"

@@ -152,7 +152,10 @@ class NowcastKeys(Strict):
     model: ModelKeys = Field(default_factory=lambda: ModelKeys(name="unet"), description="which CNN")
     loss: LossKeys = Field(default_factory=lambda: LossKeys(), description="what is minimised")
     compute: ComputeKeys = Field(default_factory=lambda: ComputeKeys(), description="memory and speed of a step")
-    ema: EmaKeys | None = Field(None, description="a running mean of the weights (None: none is kept)")
+    ema: EmaKeys | None = Field(
+        None,
+        description="a running mean of the weights, which is evaluated and exported (4 bytes a parameter; None: none)",
+    )
     data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
     evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
     checkpoint: CheckpointKeys = Field(default_factory=lambda: CheckpointKeys(), description="saving")
