@@ -137,7 +137,7 @@ class ComputeKeys(Strict):
 
 
 class EmaKeys(Strict):
-    """A running mean of the weights, which is evaluated and exported in their place."""
+    """A running mean of the weights, in fp32: evaluated while training, and in model.safetensors and last.safetensors."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.999, description="share of the mean kept at each optimizer step; less in the first steps, (1 + n) / (10 + n)"
@@ -154,7 +154,7 @@ class NowcastKeys(Strict):
     compute: ComputeKeys = Field(default_factory=lambda: ComputeKeys(), description="memory and speed of a step")
     ema: EmaKeys | None = Field(
         None,
-        description="a running mean of the weights, which is evaluated and exported (4 bytes a parameter; None: none)",
+        description="a running mean of the weights, evaluated and exported in their place (4 bytes a parameter; None: none)",
     )
     data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
     evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
