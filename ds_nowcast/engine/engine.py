@@ -96,7 +96,8 @@ class Engine:
     def __init__(self, model: nn.Module, config: dict[str, Any], ranks: Ranks, *, ema: EmaKeys | None = None) -> None:
         """ema: the running mean of the weights to keep; None keeps none.
 
-        Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
+        Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say).
+        """
         # DeepSpeed's own calls would warn in each step
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
         asked = any(config.get(key) for key in _LOGGING_KEYS)
