@@ -102,7 +102,8 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
 def start_engine(first: FirstModel, config: RunConfig, batch: Batch, ranks: Ranks) -> Engine:
     """DeepSpeed's engine over the first model, which at ZeRO 3 no rank ever holds whole. Raises UserError."""
     for_deepspeed = config.for_deepspeed(batch)
-    return Engine(first.build(placing(for_deepspeed)), for_deepspeed, ranks, config.nowcast.compute)
+    model, keys = first.build(placing(for_deepspeed)), config.nowcast
+    return Engine(model, for_deepspeed, ranks, compute=keys.compute, ema=keys.ema)
 
 
 def built(build: Callable[[], Engine], stop: StopRequest) -> Engine:
@@ -240,7 +241,8 @@ class Training:
     def evaluate_or_save(self, stop: StopRequest) -> None:
         """`evaluate`; what has been trained is saved where a rank cannot get at the samples any more."""
         try:
-            self.evaluate(stop)
+            with self.engine.averaged(StoppedError):
+                self.evaluate(stop)
         except SourceError as error:  # on all ranks
             self.end_for(error)
         except StoppedError:  # on all ranks: the loop sees to it, and the next launch evaluates
@@ -333,7 +335,8 @@ class Training:
     def export_last(self) -> None:
         """The last step's weights, beside the best ones."""
         started = time.monotonic()
-        self.export("last.safetensors", {})
+        with self.engine.averaged():
+            self.export("last.safetensors", {})
         best = self.state["best"]
         self.display.say(
             f"done: best step {best['step']} in {self.run_folder.path / 'model.safetensors'} ({time.monotonic() - started:.1f} s to export)"

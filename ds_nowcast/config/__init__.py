@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_prep.errors import UserError
 from ds_nowcast.config.batch import Batch, solve_batch
@@ -22,6 +22,39 @@ class RunConfig(DeepSpeedKeys):
     """The whole file."""
 
     nowcast: NowcastKeys = Field(description="model, loss, data windows, evaluation, checkpoints, seed")
+
+    @model_validator(mode="after")
+    def _ema_has_its_place(self) -> Self:
+        problems = [] if self.nowcast.ema is None else self._ema_problems()
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _ema_problems(self) -> list[str]:
+        """Where the optimizer's state, beside which the mean is kept, is not in fp32, in memory and in checkpoints."""
+        weights, state = self.zero_optimization.offload_param, self.zero_optimization.offload_optimizer
+        wrong = {
+            "zero_optimization.offload_optimizer.device 'nvme', where weights are in memory only while they are updated; "
+            "use device 'cpu'": state is not None and state.device == "nvme",
+            "zero_optimization.offload_param.device 'nvme', as each evaluation would write all weights twice; use device 'cpu'": (
+                weights is not None and weights.device == "nvme"
+            ),
+            "zero_optimization.offload_optimizer.ratio below 1, as DeepSpeed leaves the optimizer's state on the GPU out of "
+            "its checkpoints; set it to 1": state is not None and state.ratio < 1,
+            "zero_optimization.offload_optimizer.super_offload, which keeps the optimizer's state in another process; "
+            "set it to false": state is not None and state.super_offload,
+            "bf16.bf16_master_weights_and_grads, as the mean is of fp32 weights; set it to false": (
+                self.bf16.bf16_master_weights_and_grads
+            ),
+            "fp16.fp16_master_weights_and_grads, as the mean is of fp32 weights; set it to false": (
+                self.fp16.fp16_master_weights_and_grads
+            ),
+        }
+        return [
+            f"nowcast.ema cannot be used with {what}, or leave nowcast.ema out"
+            for what, holds in wrong.items()
+            if holds
+        ]
 
     def batch(self, ranks: int) -> Batch:
         """Batch arithmetic at so many ranks. Raises UserError where it does not divide."""

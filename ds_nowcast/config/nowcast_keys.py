@@ -140,7 +140,7 @@ class ComputeKeys(Strict):
 
 
 class EmaKeys(Strict):
-    """A running mean of the weights, which is evaluated and exported in their place."""
+    """A running mean of the weights, in fp32: evaluated while training, and in model.safetensors and last.safetensors."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.999, description="share of the mean kept at each optimizer step; less in the first steps, (1 + n) / (10 + n)"
@@ -155,7 +155,10 @@ class NowcastKeys(Strict):
     model: ModelKeys = Field(default_factory=lambda: ModelKeys(name="unet"), description="which CNN")
     loss: LossKeys = Field(default_factory=lambda: LossKeys(), description="what is minimised")
     compute: ComputeKeys = Field(default_factory=lambda: ComputeKeys(), description="memory and speed of a step")
-    ema: EmaKeys | None = Field(None, description="a running mean of the weights (None: none is kept)")
+    ema: EmaKeys | None = Field(
+        None,
+        description="a running mean of the weights, evaluated and exported in their place (4 bytes a parameter; None: none)",
+    )
     data: DataKeys = Field(default_factory=lambda: DataKeys(), description="windows, shuffling, augmentation")
     evaluation: EvaluationKeys = Field(default_factory=lambda: EvaluationKeys(), description="scores while training")
     checkpoint: CheckpointKeys = Field(default_factory=lambda: CheckpointKeys(), description="saving")

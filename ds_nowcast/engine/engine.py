@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from torch import nn
 from torch._utils import _unflatten_dense_tensors
 
 from data_prep.errors import UserError
-from ds_nowcast.config.nowcast_keys import ComputeKeys
+from ds_nowcast.config.nowcast_keys import ComputeKeys, EmaKeys
 from ds_nowcast.engine.build_locks import clear_dead_locks
+from ds_nowcast.engine.ema import Ema
 from ds_nowcast.engine.moving import Move, full_shape, in_one_line, room
 from ds_nowcast.launch.environment import host
 from ds_nowcast.ranks import Ranks
@@ -94,9 +95,18 @@ class Engine:
     """A DeepSpeed engine over one model."""
 
     def __init__(
-        self, model: nn.Module, config: dict[str, Any], ranks: Ranks, compute: ComputeKeys | None = None
+        self,
+        model: nn.Module,
+        config: dict[str, Any],
+        ranks: Ranks,
+        *,
+        compute: ComputeKeys | None = None,
+        ema: EmaKeys | None = None,
     ) -> None:
-        """Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say)."""
+        """compute: how to compute a step; ema: the running mean of the weights to keep, None keeps none.
+
+        Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say).
+        """
         compute = compute or ComputeKeys()
         # DeepSpeed's own calls would warn in each step
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
@@ -130,6 +140,7 @@ class Engine:
             self._guard_optimizer()
         if compute.compile:
             self._engine.compile()
+        self._ema = Ema(self._engine, ema)
 
     @property
     def steps(self) -> int:
@@ -184,13 +195,16 @@ class Engine:
         if self._plain:
             norm = self._own_grad_norm()
             self._engine.optimizer.overflow = not math.isfinite(norm)
+        self._ema.before_step()
         self._engine.step()
+        applied = bool(self._engine.was_step_applied())
+        self._ema.after_step(applied)
         if norm is None:
             reported = self._engine.get_global_grad_norm()
             norm = None if reported is None else float(reported)
             if norm is not None and self._scales_itself and hasattr(self._engine.optimizer, "fp32_groups"):
                 norm /= scale  # which its unfused optimizer leaves in
-        return Stepped(bool(self._engine.was_step_applied()), norm, lr, self._loss_scale())
+        return Stepped(applied, norm, lr, self._loss_scale())
 
     def pass_over(self) -> None:
         """Counts an optimizer step that makes no update: its samples are behind us, weights and schedule as they were."""
@@ -242,6 +256,13 @@ class Engine:
                 if name in group and (name != "lr" or self._engine.lr_scheduler is None):
                     group[name] = tuple(value) if isinstance(value, list) else value
 
+    def averaged(self, *alike: type[Exception]) -> AbstractContextManager[None]:
+        """Within it the running mean is in the place of the weights, for forecasts and for `weights`; if none is kept, they stay.
+
+        Every rank must enter and leave. alike: exceptions that all ranks raise if one does, beside ExpectedError.
+        """
+        return self._ema.in_place(*alike)
+
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The full fp32 weights by name, one after the other, on the CPU, on rank 0; elsewhere nothing comes.
 
@@ -287,7 +308,7 @@ class Engine:
         """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""
         self._writer.failure = None
         self._engine.save_checkpoint(
-            str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO, save_latest=False
+            str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO | self._ema.saved, save_latest=False
         )
         return self._writer.failure
 
@@ -298,9 +319,10 @@ class Engine:
         they were; else by way of `ds_nowcast.engine.moving`, to the order of summation. Raises UserError and SaveError.
         """
         saved_with = saved_with or self.kind
-        move = Move(saved_with, self.kind, self._ranks)
+        move = Move(saved_with, self.kind, self._ranks, with_mean=self._ema.on)
         client_state = move.load(self._engine, folder, tag) if move.needed else self._load_as_saved(folder, tag)
         self._apply_hyperparameters()
+        self._ema.restore(client_state)
         return client_state
 
     def _load_as_saved(self, folder: Path, tag: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
-from ds_nowcast.engine.portable import OPTIMIZERS, model_file, read_universal, write_universal
+from ds_nowcast.engine.portable import OPTIMIZERS, model_file, read_universal, trained, write_universal
 from ds_nowcast.errors import SaveError
 from ds_nowcast.ranks import Ranks
 
@@ -31,6 +31,7 @@ class Move:
     saved_with: dict[str, Any]
     kind: dict[str, Any]
     ranks: Ranks
+    with_mean: bool = False  # whether a running mean of the weights is wanted, if there is one
 
     @property
     def needed(self) -> bool:
@@ -74,9 +75,9 @@ class Move:
     def _write(self, engine: Any, checkpoint: Path, universal: Path) -> None:
         """On rank 0. Raises SaveError whatever goes wrong: the other ranks wait for a word."""
         shutil.rmtree(universal.parent, ignore_errors=True)
-        shapes = {name: full_shape(parameter) for name, parameter in _trained(engine).items()}
+        shapes = {name: full_shape(parameter) for name, parameter in trained(engine).items()}
         try:
-            write_universal(checkpoint, self.saved_with["ZeRO stage"], shapes, universal)
+            write_universal(checkpoint, self.saved_with["ZeRO stage"], shapes, universal, with_mean=self.with_mean)
         except Exception as error:
             raise SaveError(
                 f"{checkpoint} could not be made ready in {universal} for {_at(self.kind)} ({in_one_line(error)}; {room(checkpoint)}); "
@@ -89,7 +90,7 @@ class Move:
         if self.stage == 3:
             engine.optimizer.checkpoint_event_prologue()  # partitions what is gathered
         try:
-            read_universal(engine.optimizer, self.stage, _trained(engine), universal)
+            read_universal(engine.optimizer, self.stage, trained(engine), universal)
             saved = model_file(checkpoint)
             _set_common(engine, saved)
         except Exception as error:
@@ -115,11 +116,6 @@ def _set_common(engine: Any, saved: dict[str, Any]) -> None:
         engine.lr_scheduler.load_state_dict(saved["lr_scheduler"])
     for name in ("global_steps", "global_samples", "skipped_steps"):
         setattr(engine, name, saved[name])
-
-
-def _trained(engine: Any) -> dict[str, nn.Parameter]:
-    """The parameters that are trained, by name, in the optimizer's order."""
-    return {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
 def _at(kind: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ DeepSpeed's ZeRO 1 and 2 read is not what it writes of a save at ZeRO 3. Read by
 share, one parameter at a time; at ZeRO 0 here.
 
 <folder>/zero/<parameter>/{fp32,exp_avg,exp_avg_sq}.pt   {"param": tensor in the parameter's shape}
+<folder>/zero/<parameter>/ema.pt                         the same, where a running mean of the weights goes along
 <folder>/zero/optimizer_state.pt                         what is not per parameter: step, groups, loss scale
 """
 
@@ -22,11 +23,21 @@ import torch
 from deepspeed import __version__ as deepspeed_version
 from torch import nn
 
+from ds_nowcast.engine import fragments
+
 OPTIMIZERS = ("adam", "adamw")  # those whose state is the two moments that ds_to_universal carries over
+
+MEAN = "ema"  # the optimizer's state of this name is the running mean of `ds_nowcast.engine.ema`
+MEAN_UPDATES = "ema_updates"  # how often it was moved, in a checkpoint's client state
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _SLOTS = ("fp32", *_MOMENTS)
 _SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of a dynamic loss scale
+
+
+def trained(engine: Any) -> dict[str, nn.Parameter]:
+    """The parameters of DeepSpeed's engine that are trained, by name, in the optimizer's order."""
+    return {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
 def model_file(checkpoint: Path) -> dict[str, Any]:
@@ -39,13 +50,19 @@ def model_file(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def write_universal(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path) -> None:
-    """Writes the universal form of a checkpoint saved at a ZeRO stage. shapes: of all parameters, in the optimizer's order."""
+def write_universal(
+    checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path, *, with_mean: bool = False
+) -> None:
+    """Writes the universal form of a checkpoint saved at a ZeRO stage. shapes: of all parameters, in the optimizer's order.
+
+    with_mean: a running mean of the weights goes along if there is one.
+    """
     zero = out / "zero"
     zero.mkdir(parents=True)
-    step, groups, scale = (_from_whole if stage == 0 else _from_zero)(checkpoint, stage, shapes, out)
+    slots = (*_SLOTS, MEAN) if with_mean and model_file(checkpoint).get(MEAN_UPDATES) else _SLOTS
+    step, groups, scale = (_from_whole if stage == 0 else _from_zero)(checkpoint, stage, shapes, out, slots)
     for name in shapes:
-        missing = [slot for slot in _SLOTS if not (zero / name / f"{slot}.pt").is_file()]
+        missing = [slot for slot in slots if not (zero / name / f"{slot}.pt").is_file()]
         if missing:
             raise ValueError(f"the optimizer has no {' and '.join(missing)} of {name}: it has not made a step yet")
     common = {
@@ -61,8 +78,10 @@ def write_universal(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Siz
 Common = tuple[int, list[dict[str, Any]], dict[str, Any]]  # the optimizer's step, its groups, its loss scale
 
 
-def _from_zero(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path) -> Common:
-    """Of a save at ZeRO 1 to 3, whose partitions DeepSpeed puts together."""
+def _from_zero(
+    checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path, slots: tuple[str, ...]
+) -> Common:
+    """Of a save at ZeRO 1 to 3, whose partitions DeepSpeed puts together, but for the mean's."""
     from deepspeed.checkpoint import ds_to_universal
 
     options = SimpleNamespace(
@@ -80,16 +99,22 @@ def _from_zero(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], o
             for slot in _SLOTS:
                 path = out / "zero" / name / f"{slot}.pt"
                 torch.save({"param": _load(path).view(shape)}, path)
+    if MEAN in slots:
+        param_shapes = model_file(checkpoint)["param_shapes"]
+        for name, tensor in fragments.whole(checkpoint, stage, MEAN, shapes, param_shapes):
+            torch.save({"param": tensor}, out / "zero" / name / f"{MEAN}.pt")
     scaler = saved.get("loss_scaler")
     return int(step), saved["param_groups"], {name: getattr(scaler, name) for name in _SCALE if hasattr(scaler, name)}
 
 
-def _from_whole(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path) -> Common:
+def _from_whole(
+    checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], out: Path, slots: tuple[str, ...]
+) -> Common:
     """Of a save at ZeRO 0."""
     saved = model_file(checkpoint)
     half = saved["optimizer"]  # DeepSpeed's wrapper where the precision is half, else torch's own state
     inner = half.get("optimizer_state_dict", half)
-    for name, tensors in _whole_slots(saved, half, inner["state"], shapes):
+    for name, tensors in _whole_slots(saved, half, inner["state"], shapes, slots[1:]):
         (out / "zero" / name).mkdir()
         for slot, tensor in tensors.items():
             torch.save({"param": tensor.float().clone().view(shapes[name])}, out / "zero" / name / f"{slot}.pt")
@@ -97,20 +122,24 @@ def _from_whole(checkpoint: Path, stage: int, shapes: Mapping[str, torch.Size], 
 
 
 def _whole_slots(
-    saved: dict[str, Any], half: dict[str, Any], state: dict[int, dict[str, Any]], shapes: Mapping[str, torch.Size]
+    saved: dict[str, Any],
+    half: dict[str, Any],
+    state: dict[int, dict[str, Any]],
+    shapes: Mapping[str, torch.Size],
+    slots: tuple[str, ...],
 ) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
-    """Name and tensors of each parameter of a ZeRO 0 save. Around a fused optimizer they lie end to end."""
+    """Name and tensors (fp32 and `slots`) of each parameter of a ZeRO 0 save. Around a fused optimizer they lie end to end."""
     if "fp32_groups_flat" in half:
         [flat] = half["fp32_groups_flat"]
         start = 0
         for name, shape in shapes.items():
             part = slice(start, start + shape.numel())
-            yield name, {"fp32": flat[part]} | {slot: state[0][slot][part] for slot in _MOMENTS}
+            yield name, {"fp32": flat[part]} | {slot: state[0][slot][part] for slot in slots}
             start += shape.numel()
         return
     masters = chain(*half["fp32_groups"]) if "fp32_groups" in half else (saved["module"][name] for name in shapes)
     for index, (name, master) in enumerate(zip(shapes, masters, strict=True)):
-        yield name, {"fp32": master} | {slot: state[index][slot] for slot in _MOMENTS}
+        yield name, {"fp32": master} | {slot: state[index][slot] for slot in slots}
 
 
 def read_universal(optimizer: Any, stage: int, parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
@@ -123,6 +152,8 @@ def read_universal(optimizer: Any, stage: int, parameters: Mapping[str, nn.Param
         _set_whole(optimizer, common["param_groups"], parameters, folder / "zero")
     else:
         optimizer.load_state_dict(None, checkpoint_folder=str(folder))
+        if stage == 3 and _has_mean(folder / "zero", parameters):  # at 1 and 2 DeepSpeed sets whatever is there
+            _set_parts_of_mean(optimizer, folder / "zero")
     base = getattr(optimizer, "optimizer", optimizer)
     for holder, state in base.state.items():
         state["step"] = _step_of(base, holder, common["optimizer_state_dict"]["state"][0]["step"])
@@ -140,9 +171,10 @@ def _set_whole(
     base = getattr(optimizer, "optimizer", optimizer)
     for group, saved in zip(base.param_groups, groups, strict=True):
         group.update({key: value for key, value in saved.items() if key != "params"})
-    for holder, names in _holders(optimizer, parameters):
-        slots = {"fp32": holder.detach()} | {slot: torch.zeros_like(holder).detach() for slot in _MOMENTS}
-        base.state[holder] = {slot: slots[slot] for slot in _MOMENTS}
+    kept = (*_MOMENTS, MEAN) if _has_mean(zero, parameters) else _MOMENTS
+    for holder, names in holders(optimizer, parameters):
+        slots = {"fp32": holder.detach()} | {slot: torch.zeros_like(holder).detach() for slot in kept}
+        base.state[holder] = {slot: slots[slot] for slot in kept}
         start = 0
         for name in names:
             length = parameters[name].numel()
@@ -154,8 +186,24 @@ def _set_whole(
             start += length
 
 
-def _holders(optimizer: Any, parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """What the optimizer keeps its state for, and the parameters that lie in it: itself, its fp32 copy, or many end to end."""
+def _has_mean(zero: Path, parameters: Mapping[str, nn.Parameter]) -> bool:
+    return (zero / next(iter(parameters)) / f"{MEAN}.pt").is_file()
+
+
+def _set_parts_of_mean(optimizer: Any, zero: Path) -> None:
+    """Into DeepSpeed's optimizer of ZeRO 3, which looks for moments alone."""
+    for group, flat in zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True):
+        mean, start = torch.zeros_like(flat).detach(), 0
+        for parameter in group:
+            place = str(zero / optimizer.param_names[parameter])
+            part = optimizer.load_hp_checkpoint_state(place, MEAN, param=parameter)
+            mean.narrow(0, start, part.numel()).copy_(part)
+            start += part.numel()
+        optimizer.optimizer.state[flat][MEAN] = mean
+
+
+def holders(optimizer: Any, parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    """At ZeRO 0: what the optimizer keeps its state for, and the parameters that lie in it: itself, its fp32 copy, or many end to end."""
     if hasattr(optimizer, "fp32_groups_flat"):
         [flat] = optimizer.fp32_groups_flat
         yield flat, list(parameters)

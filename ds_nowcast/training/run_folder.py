@@ -39,7 +39,7 @@ from ds_nowcast.training.checkpoints import finished_tags
 
 FORMAT_VERSION = 1
 LOCK = ".lock"
-_TOLD_WHEN_CHANGED = (("loss",), ("data", "augment"), ("evaluation", "select"))
+_TOLD_WHEN_CHANGED = (("loss",), ("ema",), ("data", "augment"), ("evaluation", "select"))
 
 
 class RunFolder:

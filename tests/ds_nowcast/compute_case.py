@@ -43,7 +43,7 @@ def train(stage: int, compute: ComputeKeys, precision: str, ranks: Ranks) -> dic
     }
     model = outline("unet", {"width": 8, "levels": 2}, 4, 3)
     model.checkpoints_activations = compute.activation_checkpointing
-    engine = Engine(draw_weights(model, 1, place=placing(config)), config, ranks, compute)
+    engine = Engine(draw_weights(model, 1, place=placing(config)), config, ranks, compute=compute)
     losses, kept = [], list[int]()
     for _ in range(STEPS):
         for micro in range(ACCUMULATION):

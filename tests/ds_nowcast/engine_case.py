@@ -42,6 +42,11 @@ def config_of(precision: str, stage: int, ranks: Ranks) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def weights_of(engine: Engine) -> dict[str, torch.Tensor]:
+    """What is exported, all at once, and kept when training goes on; on rank 0."""
+    return {name: tensor.clone() for name, tensor in engine.weights()}
+
+
 class Training:
     """A net of a few weights that learns the mean of its two input frames; each rank has its own samples."""
 
@@ -66,9 +71,9 @@ class Training:
         return self.ranks.sum([sum(losses)])[0] / ACCUMULATION / self.ranks.world, stepped[1]
 
     def state(self) -> dict[str, Any]:
-        weights = dict(self.engine.weights())
+        weights = weights_of(self.engine)
         return {
-            "weights": {name: tensor.clone() for name, tensor in weights.items()},
+            "weights": weights,
             "steps": self.engine.steps,
             "samples": self.engine.samples,
         }
@@ -76,7 +81,7 @@ class Training:
 
 def learn(training: Training, out: Path, name: str) -> dict[str, Any]:
     steps = [training.step() for _ in range(10)]
-    weights = dict(training.engine.weights())
+    weights = weights_of(training.engine)
     if training.ranks.first:
         save_file(weights, out / f"{name}.safetensors")
     return {

@@ -166,3 +166,51 @@ def test_a_config_without_a_scheduler_keeps_its_learning_rate(path: Path) -> Non
     path.write_text(json.dumps(data))
     config: RunConfig = load_config(path)
     assert "scheduler" not in config.for_deepspeed(config.batch(1))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (
+            ['zero_optimization={"stage":3,"offload_optimizer":{"device":"nvme","nvme_path":"/nvme"}}'],
+            "offload_optimizer.device 'nvme', where weights are in memory only while they are updated; use device 'cpu'",
+        ),
+        (
+            ['zero_optimization={"stage":3,"offload_param":{"device":"nvme","nvme_path":"/nvme"}}'],
+            "offload_param.device 'nvme', as each evaluation would write all weights twice; use device 'cpu'",
+        ),
+        (
+            ['zero_optimization={"stage":3,"offload_optimizer":{"device":"cpu","ratio":0.5}}'],
+            "offload_optimizer.ratio below 1, as DeepSpeed leaves the optimizer's state on the GPU out of its checkpoints",
+        ),
+        (
+            ['zero_optimization={"stage":3,"offload_optimizer":{"device":"cpu","super_offload":true}}'],
+            "offload_optimizer.super_offload, which keeps the optimizer's state in another process; set it to false",
+        ),
+        (
+            ['bf16={"enabled":true,"bf16_master_weights_and_grads":true}'],
+            "bf16.bf16_master_weights_and_grads, as the mean is of fp32 weights; set it to false",
+        ),
+        (
+            ['fp16={"enabled":true,"fp16_master_weights_and_grads":true}'],
+            "fp16.fp16_master_weights_and_grads, as the mean is of fp32 weights; set it to false",
+        ),
+    ],
+)
+def test_a_mean_of_the_weights_is_refused_where_it_could_not_be_kept(
+    overrides: list[str], reason: str, path: Path
+) -> None:
+    load_config(path, overrides)
+    message = refusal(path, *overrides, "nowcast.ema.decay=0.9")
+    assert message.startswith(f"{path}: nowcast.ema cannot be used with ")
+    assert message.endswith(", or leave nowcast.ema out")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    "zero", ['{"stage":0}', '{"stage":3,"offload_param":{"device":"cpu"},"offload_optimizer":{"device":"cpu"}}']
+)
+def test_a_mean_of_the_weights_goes_with_offloading_to_host_memory(zero: str, path: Path) -> None:
+    ema = load_config(path, [f"zero_optimization={zero}", "nowcast.ema={}"]).nowcast.ema
+    assert ema is not None and ema.decay == 0.999
+    assert "nowcast.ema.decay is 1" in refusal(path, "nowcast.ema.decay=1.0")

@@ -218,10 +218,11 @@ def test_what_makes_scores_incomparable_is_told(started: Callable[..., Launch], 
     assert RunFolder(run).changes(started().config) == []
     started().describe(run)
     assert RunFolder(run).changes(started("nowcast.steps=99", "nowcast.log_every=3").config) == []
-    changed = started('nowcast.loss.weights={"mae":1.0}', "nowcast.data.augment.flip=true")
-    loss, augment = RunFolder(run).changes(changed.config)
+    changed = started('nowcast.loss.weights={"mae":1.0}', "nowcast.data.augment.flip=true", "nowcast.ema.decay=0.9")
+    loss, ema, augment = RunFolder(run).changes(changed.config)
     assert loss.startswith("nowcast.loss: {'weights': ")
     assert loss.endswith("-> {'weights': {'mae': 1.0}, 'options': {}}")
+    assert ema == "nowcast.ema: None -> {'decay': 0.9}"
     assert augment.startswith("nowcast.data.augment: {'flip': False")
     (run / "config.json").write_text("{")
     assert RunFolder(run).changes(changed.config) == []
