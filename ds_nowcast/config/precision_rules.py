@@ -56,23 +56,14 @@ def _type_problems(keys: DeepSpeedKeys) -> list[str]:
 
 
 def _master_problems(keys: DeepSpeedKeys) -> list[str]:
-    """Master weights of 16 bits: DeepSpeed's CPU Adam alone reads them, but for bf16 with bf16 states on the device."""
+    """Of weights that are held in bf16 alone: off the device only DeepSpeed's CPU Adam takes them."""
     zero, optimizer = keys.zero_optimization, keys.optimizer
-    masters = {
-        "bf16.bf16_master_weights_and_grads": keys.bf16.enabled and keys.bf16.bf16_master_weights_and_grads,
-        "fp16.fp16_master_weights_and_grads": keys.fp16.enabled and keys.fp16.fp16_master_weights_and_grads,
+    on_cpu_adam = optimizer.type in ("Adam", "AdamW") and not getattr(optimizer.params, "torch_adam", True)
+    wrong = {
+        f"bf16.bf16_master_weights_and_grads needs zero_optimization.stage 1, 2 or 3, stage is {zero.stage}": zero.stage
+        == 0,
+        "bf16.bf16_master_weights_and_grads with offload_optimizer needs optimizer.type Adam or AdamW with torch_adam false": (
+            zero.offloads_optimizer and not on_cpu_adam
+        ),
     }
-    on_cpu_adam = (
-        zero.offloads_optimizer and optimizer.type in ("Adam", "AdamW") and not getattr(optimizer.params, "torch_adam", True)
-    )  # fmt: skip
-    on_device = keys.bf16.bf16_optimizer_states and not zero.offloads_optimizer
-    instead = " or bf16.bf16_optimizer_states without offload_optimizer" if keys.bf16.enabled else ""
-    problems = []
-    for name, wanted in masters.items():
-        if wanted and zero.stage == 0:
-            problems.append(f"{name} needs zero_optimization.stage 1, 2 or 3")
-        elif wanted and not (on_cpu_adam or on_device):
-            problems.append(
-                f"{name} needs zero_optimization.offload_optimizer with Adam or AdamW and torch_adam false{instead}"
-            )
-    return problems
+    return [message for message, holds in wrong.items() if holds and keys.bf16.bf16_master_weights_and_grads]

@@ -34,7 +34,6 @@ PRECISIONS: dict[str, dict[str, Any]] = {
     "bf16 summed in fp32": {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}},
     "bf16 throughout": {"bf16": SHORT},
     "fp16": {"fp16": FP16},
-    "fp16 throughout": {"fp16": FP16 | {"fp16_master_weights_and_grads": True}},
     # last, as DeepSpeed takes no engine of a process for one without autocast after them
     "autocast bf16": {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}},
     "autocast fp16": {"torch_autocast": {"enabled": True, "dtype": "float16"}},
@@ -57,6 +56,12 @@ class Case(NamedTuple):
     offload: str = "nothing"
     torch_adam: bool = True
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a new engine loads its checkpoint: what test_engine resumes is not resumed again."""
+        other = self.precision not in ("fp32", "bf16", "fp16", "autocast bf16")
+        return other or self.offload == "both" or (not self.torch_adam and self.stage == 2)
+
     def __str__(self) -> str:
         return f"{self.precision}, ZeRO {self.stage}, {self.offload} offloaded{'' if self.torch_adam else ', CPU Adam'}"
 
@@ -75,7 +80,6 @@ GROUPS: dict[str, list[Case]] = {
         *(Case(precision, stage, "optimizer", False) for precision in ("fp32", "bf16", "fp16") for stage in (1, 2, 3)),
         Case("bf16", 3, "both", False),
         *(Case("bf16 throughout", stage, "optimizer", False) for stage in (1, 3)),
-        *(Case("fp16 throughout", stage, "optimizer", False) for stage in (2, 3)),
     ],
 }
 
@@ -184,12 +188,13 @@ def trained(case: Case, ranks: Ranks, folder: Path) -> dict[str, Any]:
         "overflow": after.as_dict(),
         "unchanged": all(torch.equal(between[name], weight) for name, weight in before.items()),
     }
-    if case.precision == "autocast fp16":
+    if case.is_resumed:
         engine.save(folder, "saved", {})
         again, on, resumed = Engine(first_model(), config_of(case), ranks), Seen(), Seen()
         again.load(folder, "saved")
-        one_step(engine, ranks, on)
-        one_step(again, ranks, resumed)
+        for _ in range(3):
+            one_step(engine, ranks, on)
+            one_step(again, ranks, resumed)
         report |= {"on": on.as_dict(), "resumed": resumed.as_dict()}
     return report
 
@@ -201,9 +206,8 @@ def main(out: Path, group: str) -> None:
     type(get_accelerator()).is_fp16_supported = lambda self: True
     reports = {}
     for case in GROUPS[group]:
-        reference = "fp16" if case.precision == "fp16 throughout" else case.precision
         reports[str(case)] = {
-            "plain": plain(reference.removesuffix(" summed in fp32"), case.stage > 0),
+            "plain": plain(case.precision.removesuffix(" summed in fp32"), case.stage > 0),
             "ours": trained(case, ranks, out / "checkpoints"),
         }
     if ranks.first:

@@ -22,12 +22,11 @@ CASES = [case for cases in GROUPS.values() for case in cases]
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 # Largest relative difference to plain PyTorch of a loss, and of a gradient norm, at any of 30 steps.
 TOLERANCES = {
-    "fp32": (1e-6, 1e-5),
-    "bf16": (4e-3, 1e-2),
-    "bf16 summed in fp32": (4e-3, 1e-2),
-    "bf16 throughout": (4e-2, 2e-1),
-    "fp16": (1e-3, 3e-3),
-    "fp16 throughout": (5e-3, 1e-2),
+    "fp32": (5e-6, 2e-5),
+    "bf16": (2e-3, 1e-2),
+    "bf16 summed in fp32": (2e-3, 1e-2),
+    "bf16 throughout": (2e-2, 1e-1),
+    "fp16": (4e-4, 2e-3),
     "autocast bf16": (2e-3, 1e-2),
     "autocast fp16": (1e-4, 1e-3),
 }
@@ -97,17 +96,36 @@ def test_the_model_is_given_the_type_that_it_computes_in(reports: Reports, case:
 
 
 @pytest.mark.launch
-def test_the_loss_scale_of_autocast_goes_on_from_a_checkpoint(reports: Reports) -> None:
-    ours = reports[str(Case("autocast fp16", 0))]["ours"]
+@pytest.mark.parametrize("case", [case for case in CASES if case.is_resumed], ids=str)
+def test_a_new_engine_goes_on_bit_for_bit_from_a_checkpoint(reports: Reports, case: Case) -> None:
+    ours = reports[str(case)]["ours"]
     assert ours["resumed"] == ours["on"]
+
+
+@pytest.mark.launch
+def test_a_run_whose_every_step_overflows_counts_them_and_ends(shards: Path, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = [
+        'nowcast.loss.weights={"mse":1e30}',
+        "nowcast.max_skipped_steps=3",
+    ]  # finite, unlike its gradient's norm
+    ended = launch(
+        "ds_nowcast.train", "--deepspeed_config", config, "--shards", shards, "--run", run, "--set", *settings
+    )
+    assert ended.code == 4, ended.output[-3000:]
+    [error] = ended.lines("FAILED rank ")
+    assert "4 optimizer steps in a row were skipped for overflowing gradients" in error
+    assert "nowcast.max_skipped_steps=3" in error
+    assert json.loads((run / "failure.json").read_text())["exit_code"] == 4
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["skipped"] for line in logged] == [1, 2, 3]
+    assert not (run / "last.safetensors").exists()
 
 
 BF16, FP16 = {"enabled": True}, {"enabled": True}
 CPU_ADAM = {"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}
 OFFLOADED = {"offload_optimizer": {"device": "cpu"}}
-SHORT_BF16 = {"bf16": {"enabled": True, "bf16_master_weights_and_grads": True}}
-SHORT_FP16 = {"fp16": {"enabled": True, "fp16_master_weights_and_grads": True}}
-NEEDS_CPU_ADAM = "needs zero_optimization.offload_optimizer with Adam or AdamW and torch_adam false"
+SHORT = {"bf16": {"enabled": True, "bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}}
 
 
 def keys_with(changes: dict[str, Any]) -> dict[str, Any]:
@@ -140,21 +158,18 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
         },
         "compute_grad_norm false cannot be used with bf16 and data_types.grad_accum_dtype 'fp32' at stage 1",
     ),
-    (SHORT_BF16, f"bf16.bf16_master_weights_and_grads {NEEDS_CPU_ADAM} or bf16.bf16_optimizer_states without"),
-    (SHORT_BF16 | {"zero_optimization": {"stage": 2, **OFFLOADED}}, NEEDS_CPU_ADAM),
-    (SHORT_BF16 | {"zero_optimization": {"stage": 0}}, "needs zero_optimization.stage 1, 2 or 3"),
-    (SHORT_FP16, f"fp16.fp16_master_weights_and_grads {NEEDS_CPU_ADAM}"),
-    (SHORT_FP16 | CPU_ADAM, NEEDS_CPU_ADAM),
-    (SHORT_FP16 | {"zero_optimization": {"stage": 3, **OFFLOADED}}, NEEDS_CPU_ADAM),
+    ({"bf16": SHORT["bf16"] | {"bf16_optimizer_states": False}}, "would round fp32 moments to bf16 whenever it loads"),
+    (SHORT | {"zero_optimization": {"stage": 0}}, "needs zero_optimization.stage 1, 2 or 3, stage is 0"),
+    (SHORT | {"zero_optimization": {"stage": 2, **OFFLOADED}}, "needs optimizer.type Adam or AdamW with torch_adam false"),
+    ({"fp16": FP16 | {"fp16_master_weights_and_grads": True}}, "a resumed run diverges"),
 ]  # fmt: skip
 ALLOWED: list[dict[str, Any]] = [
     {"torch_autocast": {"enabled": True, "dtype": "float16"}, "zero_optimization": {"stage": 0}},
     {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}, "zero_optimization": {"stage": 3}},
     {"bf16": BF16, "data_types": {"grad_accum_dtype": "fp32"}, "zero_optimization": {"stage": 1}},
     {"fp16": FP16, "data_types": {"param_dtype": "fp16"}},
-    {"bf16": SHORT_BF16["bf16"] | {"bf16_optimizer_states": True}},
-    SHORT_FP16 | CPU_ADAM | {"zero_optimization": {"stage": 3, **OFFLOADED}},
-    SHORT_BF16 | CPU_ADAM | {"zero_optimization": {"stage": 1, **OFFLOADED}},
+    SHORT,
+    SHORT | CPU_ADAM | {"zero_optimization": {"stage": 3, **OFFLOADED}},
 ]
 
 
