@@ -102,7 +102,7 @@ class Engine:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError, AssertionError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         except RuntimeError as error:
