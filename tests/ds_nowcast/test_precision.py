@@ -20,6 +20,7 @@ from tests.ds_nowcast.precision_case import GROUPS, SCALE_POWER, Case
 from tests.ds_nowcast.test_ranks import ALONE
 from tests.launching import launch
 
+pytestmark = pytest.mark.timeout(600)  # two launches, and perhaps a compilation, before the first test
 Reports = dict[str, dict[str, dict[str, Any]]]
 CASES = [case for cases in GROUPS.values() for case in cases]
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
