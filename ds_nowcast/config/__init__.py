@@ -155,5 +155,10 @@ def _check_tables(config: RunConfig, where: str) -> None:
         model_options(model.name)
     except UserError as error:
         raise UserError(f"{where}: in nowcast: {error}") from None
-    checked_options(model.name, model.options, where=f"{where}: in nowcast.model")
+    options = checked_options(model.name, model.options, where=f"{where}: in nowcast.model")
+    if getattr(options, "norm", None) == "batch" and (config.bf16.enabled or config.fp16.enabled):
+        raise UserError(
+            f"{where}: nowcast.model.norm 'batch' fails under {'bf16' if config.bf16.enabled else 'fp16'}, which makes its weights "
+            "16 bits wide and leaves its running statistics in fp32; use norm 'group', or torch_autocast instead"
+        )
     losses.checked_options(config.nowcast.loss, where=f"{where}: in nowcast.loss")

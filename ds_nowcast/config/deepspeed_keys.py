@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ds_nowcast.config import deepspeed_sections as sections
 from ds_nowcast.config.optimizer_keys import ZERO_UNTESTED, Optimizer, Scheduler
+from ds_nowcast.config.precision_rules import precision_problems
 from ds_nowcast.config.strict import NOT_NULL, Strict
 from ds_nowcast.config.zero_keys import ZeroOptimization
 
@@ -118,17 +119,10 @@ class DeepSpeedKeys(Strict):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        problems = [*self._precision_problems(), *self._zero_problems()]
+        problems = [*precision_problems(self), *self._zero_problems()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def _precision_problems(self) -> list[str]:
-        switches = {"bf16": self.bf16.enabled, "fp16": self.fp16.enabled, "torch_autocast": self.torch_autocast.enabled}
-        on = [name for name, enabled in switches.items() if enabled]
-        if len(on) < 2:
-            return []
-        return [f"{' and '.join(f'{name}.enabled' for name in on)} are both true; enable one kind of precision"]
 
     def _zero_problems(self) -> list[str]:
         zero, name = self.zero_optimization, self.optimizer.type
@@ -146,15 +140,6 @@ class DeepSpeedKeys(Strict):
             ),
             f"prescale_gradients must be false at ZeRO stage {zero.stage} with zero_optimization.reduce_scatter": (
                 scatters and self.prescale_gradients
-            ),
-            "torch_autocast cannot be used with zero_optimization.zero_quantized_weights; disable one of them": (
-                self.torch_autocast.enabled and zero.zero_quantized_weights
-            ),
-            "bf16.bf16_master_weights_and_grads needs zero_optimization.stage 1, 2 or 3": (
-                self.bf16.bf16_master_weights_and_grads and zero.stage == 0
-            ),
-            "fp16.fp16_master_weights_and_grads needs zero_optimization.stage 1, 2 or 3": (
-                self.fp16.fp16_master_weights_and_grads and zero.stage == 0
             ),
         }
         return [message for message, holds in wrong.items() if holds]

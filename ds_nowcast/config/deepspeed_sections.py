@@ -17,18 +17,29 @@ class BF16(Strict):
     enabled: bool = Field(False, description="train in bfloat16")
     immediate_grad_update: bool = Field(False, description="add gradients to the fp32 copy as soon as they come")
     check_grad_overflow: bool = Field(True, description="skip a step whose gradients are not finite")
-    bf16_master_weights_and_grads: bool = Field(False, description="master weights in bfloat16 too (ZeRO 1 to 3)")
+    bf16_master_weights_and_grads: bool = Field(
+        False, description="master weights in bfloat16 too: half the memory, but small steps are lost (ZeRO 1 to 3)"
+    )
     bf16_optimizer_states: bool = Field(False, description="optimizer state in bfloat16 too (with the key above)")
 
     @model_validator(mode="after")
     def _states_follow_master_weights(self) -> Self:
         if self.bf16_optimizer_states and not self.bf16_master_weights_and_grads:
             raise ValueError("bf16_optimizer_states needs bf16_master_weights_and_grads true")
+        if self.bf16_master_weights_and_grads and not self.bf16_optimizer_states:
+            raise ValueError(
+                "bf16_master_weights_and_grads needs bf16_optimizer_states true: DeepSpeed would round fp32 moments to bf16 "
+                "whenever it loads a checkpoint"
+            )
         return self
 
 
 class FP16(Strict):
     """Training in float16 with a loss scale and fp32 master weights."""
+
+    refused: ClassVar[dict[str, str]] = {
+        "fp16_master_weights_and_grads": "DeepSpeed loads Adam's second moments in float16, where they vanish: a resumed run diverges"
+    }
 
     enabled: bool = Field(False, description="train in float16")
     auto_cast: bool = Field(False, description="convert the model's inputs to float16")
@@ -38,7 +49,6 @@ class FP16(Strict):
     hysteresis: int = Field(2, ge=1, description="overflows before the scale is halved")
     consecutive_hysteresis: bool = Field(False, description="count overflows anew after a good step")
     min_loss_scale: int = Field(1, ge=1, description="smallest adaptive scale")
-    fp16_master_weights_and_grads: bool = Field(False, description="master weights in float16 (ZeRO with CPU Adam)")
 
 
 class TorchAutocast(Strict):

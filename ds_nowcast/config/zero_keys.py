@@ -73,6 +73,7 @@ class ZeroOptimization(Strict):
         "mics_shard_size": "DeepSpeed has removed MiCS",
         "mics_hierarchical_params_gather": "DeepSpeed has removed MiCS",
         "pipeline_loading_checkpoint": "there is no pipeline parallelism here",
+        "round_robin_gradients": "DeepSpeed then reads fp32 weights back in another order: exports would hold wrong ones",
         "stage3_gather_fp16_weights_on_model_save": "use stage3_gather_16bit_weights_on_model_save",
         "zenflow": "its asynchronous updates break the rule that every optimizer step sees one global batch",
         "zeropp_loco_param": "DeepSpeed has removed it",
@@ -119,7 +120,6 @@ class ZeroOptimization(Strict):
     stage3_use_all_reduce_for_fetch_params: bool = Field(False, description="fetch parameters by all-reduce")
     stage3_allgather_sequential: bool = Field(False, description="gather parameter by parameter: slower, less memory")
     ignore_unused_parameters: bool = Field(True, description="train on when a parameter gets no gradient")
-    round_robin_gradients: bool = Field(False, description="spread the copying of offloaded gradients over the ranks")
     parameter_alignment: bool = Field(False, description="start each parameter at 16 bytes in the flat buffers (1, 2)")
     zero_hpz_partition_size: int = Field(1, ge=1, description="ranks of a second partition inside a host (ZeRO++)")
     zero_quantized_weights: bool = Field(False, description="send parameters quantized (ZeRO++)")

@@ -37,6 +37,7 @@ from ds_nowcast.ranks import Ranks
 
 # Without this a ZeRO 1/2 checkpoint cannot be turned into a universal one, which another world size needs.
 UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
+_SCALER = "autocast_scaler"  # in the client state
 
 # What it warns of where nothing is wrong: the first learning rate at every start, the absence of tensor parallelism.
 _NO_WARNINGS = ("scheduler before it has started", "MPU is not provided")
@@ -117,15 +118,17 @@ class Engine:
         clear_dead_locks()
         try:
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, NotImplementedError, AssertionError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
         except RuntimeError as error:
             if "JIT load" not in str(error) and "building extension" not in str(error):
                 raise
+            needed = "a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
+            if "async_io" in str(error):
+                needed += " and libaio (Debian: libaio-dev), or offload to device 'cpu' instead of 'nvme'"
             raise UserError(
-                f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); "
-                "install a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
+                f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); install {needed}"
             ) from error
         _unlink_shared_memory(ranks)
         self._writer = _RememberingCheckpointEngine(self._engine._config)
@@ -138,6 +141,8 @@ class Engine:
         self._memory_format = torch.channels_last if compute.channels_last else torch.preserve_format
         if self._plain:
             self._guard_optimizer()
+        elif self._stage == 0:
+            self._undo_first_step()
         if compute.compile:
             self._engine.compile()
         self._ema = Ema(self._engine, ema)
@@ -221,12 +226,21 @@ class Engine:
 
     def _loss_scale(self) -> float:
         """What DeepSpeed multiplies the next loss by; each of its optimizers keeps it elsewhere."""
-        optimizer, scaler = self._engine.optimizer, self._engine.torch_autocast_z0_gradscaler
+        optimizer, scaler = self._engine.optimizer, self._autocast_scaler
         if scaler is not None:
             return float(scaler.get_scale())
         return (
             float(getattr(optimizer, "loss_scale_config", optimizer).cur_scale) if self._engine.fp16_enabled() else 1.0
         )
+
+    @property
+    def _autocast_scaler(self) -> torch.amp.GradScaler | None:
+        """Of the loss under torch_autocast in float16; DeepSpeed does not save it."""
+        scaler: torch.amp.GradScaler | None = self._engine.torch_autocast_z0_gradscaler
+        return scaler
+
+    def _scaler_state(self) -> dict[str, Any]:
+        return {} if self._autocast_scaler is None else {_SCALER: self._autocast_scaler.state_dict()}
 
     def _own_grad_norm(self) -> float:
         """The norm that DeepSpeed does not tell at ZeRO 0 without half precision; gradients are reduced by now."""
@@ -246,6 +260,19 @@ class Engine:
             return None if optimizer.overflow else step(*args, **kwargs)
 
         optimizer.step = guarded
+
+    def _undo_first_step(self) -> None:
+        """Of half precision at ZeRO 0, where DeepSpeed makes a step on zero gradients, for the optimizer to have its state.
+
+        It decays the weights, and Adam's bias correction would count it: the first steps would be a quarter too short.
+        """
+        optimizer = self._engine.optimizer.optimizer
+        for counted in (*optimizer.param_groups, *optimizer.state.values()):
+            if "step" in counted:
+                counted["step"] = counted["step"] * 0  # a number or a tensor
+        masters = self._masters()
+        for parameter in self._parameters:
+            masters[id(parameter)].detach().copy_(parameter)
 
     def _apply_hyperparameters(self) -> None:
         """The config's, where a resume has changed them: a checkpoint brings its own. A scheduler makes its own lr."""
@@ -308,7 +335,10 @@ class Engine:
         """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""
         self._writer.failure = None
         self._engine.save_checkpoint(
-            str(folder), tag=tag, client_state=client_state | UNIVERSAL_INFO | self._ema.saved, save_latest=False
+            str(folder),
+            tag=tag,
+            client_state=client_state | UNIVERSAL_INFO | self._ema.saved | self._scaler_state(),
+            save_latest=False,
         )
         return self._writer.failure
 
@@ -323,6 +353,8 @@ class Engine:
         client_state = move.load(self._engine, folder, tag) if move.needed else self._load_as_saved(folder, tag)
         self._apply_hyperparameters()
         self._ema.restore(client_state)
+        if self._autocast_scaler is not None and _SCALER in client_state:
+            self._autocast_scaler.load_state_dict(client_state[_SCALER])
         return client_state
 
     def _load_as_saved(self, folder: Path, tag: str) -> dict[str, Any]:

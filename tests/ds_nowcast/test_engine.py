@@ -70,8 +70,8 @@ def test_weights_are_whole_and_in_fp32_on_the_first_rank_alone(reports: Path, pr
     ("precision", "stage", "against", "tolerance"),
     [("fp32", stage, 0, 1e-6) for stage in (1, 2, 3)]
     + [("bf16", stage, 1, 2e-3) for stage in (2, 3)]
-    # At ZeRO 0 DeepSpeed begins half precision with an Adam step on zero gradients, which shifts the bias correction.
-    + [("bf16", 0, 1, 3e-2), ("fp16", 0, 2, 3e-2)],
+    # At ZeRO 0 DeepSpeed begins half precision with an Adam step on zero gradients, which the engine undoes.
+    + [("bf16", 0, 1, 2e-3), ("fp16", 0, 2, 2e-3)],
 )
 def test_weights_agree_across_zero_stages(
     reports: Path, precision: str, stage: int, against: int, tolerance: float
