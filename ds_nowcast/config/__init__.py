@@ -46,9 +46,6 @@ class RunConfig(DeepSpeedKeys):
             "bf16.bf16_master_weights_and_grads, as the mean is of fp32 weights; set it to false": (
                 self.bf16.bf16_master_weights_and_grads
             ),
-            "fp16.fp16_master_weights_and_grads, as the mean is of fp32 weights; set it to false": (
-                self.fp16.fp16_master_weights_and_grads
-            ),
         }
         return [
             f"nowcast.ema cannot be used with {what}, or leave nowcast.ema out"

@@ -188,12 +188,8 @@ def test_a_config_without_a_scheduler_keeps_its_learning_rate(path: Path) -> Non
             "offload_optimizer.super_offload, which keeps the optimizer's state in another process; set it to false",
         ),
         (
-            ['bf16={"enabled":true,"bf16_master_weights_and_grads":true}'],
+            ['bf16={"enabled":true,"bf16_master_weights_and_grads":true,"bf16_optimizer_states":true}'],
             "bf16.bf16_master_weights_and_grads, as the mean is of fp32 weights; set it to false",
-        ),
-        (
-            ['fp16={"enabled":true,"fp16_master_weights_and_grads":true}'],
-            "fp16.fp16_master_weights_and_grads, as the mean is of fp32 weights; set it to false",
         ),
     ],
 )
