@@ -17,7 +17,12 @@ from torch.utils.checkpoint import checkpoint
 from data_prep.errors import UserError
 from ds_nowcast.config.strict import Strict, parse
 
-MODELS: dict[str, str] = {"unet": "ds_nowcast.models.unet"}
+MODELS: dict[str, str] = {
+    "unet": "ds_nowcast.models.unet",
+    "convnext_unet": "ds_nowcast.models.convnext_unet",
+    "evolution_unet": "ds_nowcast.models.evolution_unet",
+    "simvp": "ds_nowcast.models.simvp",
+}
 
 
 class NowcastModel(nn.Module):
