@@ -28,6 +28,7 @@ import math
 
 import torch
 from einops import rearrange
+from einops.layers.torch import Rearrange
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -71,33 +72,38 @@ class ConvNeXtUNet(NowcastModel):
         self.finite_receptive_field = True
         widths = [options.width * 2**level for level in range(LEVELS)]
         centre = 2 * widths[-1]
-        self.stem = nn.Sequential(nn.Linear(PATCH**2 * input_frames, options.width), nn.LayerNorm(options.width))
+        self.stem = nn.Sequential(
+            Rearrange("b t (h p) (w q) -> b h w (t p q)", p=PATCH, q=PATCH),
+            nn.Linear(PATCH**2 * input_frames, options.width),
+            nn.LayerNorm(options.width),
+        )
         self.down = nn.ModuleList(_blocks(channels, options.depth) for channels in widths)
         self.shrink = nn.ModuleList(_Shrink(channels) for channels in widths)
         self.centre = _blocks(centre, 2 * options.depth)
         self.enlarge = nn.ModuleList(_Enlarge(channels) for channels in reversed(widths))
         self.up = nn.ModuleList(_blocks(channels, options.depth) for channels in reversed(widths))
-        self.head = nn.Sequential(nn.LayerNorm(options.width), nn.Linear(options.width, PATCH**2 * output_frames))
+        self.head = nn.Sequential(
+            nn.LayerNorm(options.width),
+            nn.Linear(options.width, PATCH**2 * output_frames),
+            Rearrange("b h w (t p q) -> b t (h p) (w q)", p=PATCH, q=PATCH),
+        )
         self.apply(_initialise)
         self.head.apply(initialise_zero)
 
     def forward(self, past_BTHW: Tensor) -> Tensor:
         """Future frames (B, T_out, H, W) of past ones. Raises UserError when H or W is no multiple of `stride`."""
         check_size(self.stride, past_BTHW.shape[-2], past_BTHW.shape[-1])
-        patches_BHWC = rearrange(past_BTHW, "b t (h p) (w q) -> b h w (t p q)", p=PATCH, q=PATCH)
-        x_BHWC = self.stem(patches_BHWC)
+        x_BHWC = self.run(self.stem, past_BTHW)
         skips_BHWC = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             x_BHWC = self._through(blocks, x_BHWC)
             skips_BHWC.append(x_BHWC)
-            x_BHWC = shrink(x_BHWC)
+            x_BHWC = self.run(shrink, x_BHWC)
         x_BHWC = self._through(self.centre, x_BHWC)
         for enlarge, blocks in zip(self.enlarge, self.up, strict=True):
             x_BHWC = self.run(enlarge, x_BHWC, skips_BHWC.pop())
             x_BHWC = self._through(blocks, x_BHWC)
-        change_BHWC = self.head(x_BHWC)
-        change_BTHW: Tensor = rearrange(change_BHWC, "b h w (t p q) -> b t (h p) (w q)", p=PATCH, q=PATCH)
-        return past_BTHW[:, -1:] + change_BTHW
+        return past_BTHW[:, -1:] + self.run(self.head, x_BHWC)
 
     def _through(self, blocks: nn.Module, x_BHWC: Tensor) -> Tensor:
         for block in blocks.children():
