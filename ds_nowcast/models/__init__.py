@@ -24,7 +24,12 @@ from torch.utils.checkpoint import checkpoint
 from data_prep.errors import UserError
 from ds_nowcast.config.strict import Strict, parse
 
-MODELS: dict[str, str] = {"unet": "ds_nowcast.models.unet"}
+MODELS: dict[str, str] = {
+    "unet": "ds_nowcast.models.unet",
+    "convnext_unet": "ds_nowcast.models.convnext_unet",
+    "evolution_unet": "ds_nowcast.models.evolution_unet",
+    "simvp": "ds_nowcast.models.simvp",
+}
 
 
 class NowcastModel(nn.Module):
@@ -37,8 +42,8 @@ class NowcastModel(nn.Module):
     checkpoints_activations: bool = False
     """Whether `run` keeps only a block's inputs for the backward pass and computes the rest again."""
 
-    def draw(self, module: nn.Module, generator: torch.Generator) -> None:
-        """Sets the initial values of what `module`, a part of this model, holds itself.
+    def draw(self, name: str, module: nn.Module, generator: torch.Generator) -> None:
+        """Sets the initial values of what `module`, the part of this model that is called `name`, holds itself.
 
         Convolutions and linear layers: He et al. (2015), eq. 10, normal, for layers before a ReLU; biases zero. A norm
         begins as torch lets it. A model with other parts, or that begins otherwise, says so in its own `draw`.
@@ -101,7 +106,7 @@ def draw_weights(
         if weights is None:
             digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
             with torch.no_grad():
-                model.draw(module, torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+                model.draw(name, module, torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
         else:
             own = {part: weights[f"{name}.{part}" if name else part] for part, _ in held}
             module.load_state_dict(own, strict=False)  # what else it has are modules in it

@@ -1,0 +1,129 @@
+"""A U-Net that moves and changes the last frame, after NowcastNet's evolution network (Zhang et al., Nature 2023).
+
+For each lead time the network says how rain moved since the lead before, in pixels, and how much there is more or less
+than motion alone brings. With v(t) the motion that ends at lead t (from where, as an offset), the whole way back is
+    D(t)(p) = v(t)(p) + D(t-1)(p + v(t)(p)),   D(0) = 0                  semi-Lagrangian, bilinear
+and the forecast, with c(t) the change,
+    future(t)(p) = last(p + D(t)(p)) + c(t)(p)
+The publication warps each lead's frame out of the one before, stops gradients between them, and trains motion by a loss
+of its own. Composing the ways instead interpolates the frame once, so that it does not blur from lead to lead; it is
+cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all is trained by any loss of the output.
+Beyond the image's edge, rain is as on the edge.
+
+The trunk is that of the `unet` (block, up and conv as there); motion is read where it is of `motion_stride`, the
+change at the end. Parameters at 13 -> 12 frames and the default options:
+    trunk     down, centre and up                      16,555,648
+    change    conv(32, 12, 1)                                 396
+    motion    conv(128, 24, 1)                              3,096
+                                                       16,559,140
+Coordinates have float32 also where the network computes in bf16, which could not tell a pixel from the next.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ds_nowcast.models.trunk import Trunk, TrunkOptions
+
+
+class Options(TrunkOptions):
+    """Settings of the evolution U-Net."""
+
+    motion_stride: int = Field(
+        4, ge=1, description="pixels from one point of the motion field to the next: a power of two, 2**levels at most"
+    )
+    max_motion: float = Field(32.0, gt=0, description="pixels that rain moves at most from one frame to the next")
+
+    @model_validator(mode="after")
+    def _motion_lies_on_a_level(self) -> Options:
+        strides = [2**level for level in range(self.levels + 1)]
+        if self.motion_stride not in strides:
+            known = ", ".join(map(str, strides))
+            raise ValueError(f"motion_stride {self.motion_stride} is none of this network's; choose one of {known}")
+        return self
+
+
+class EvolutionUNet(Trunk):
+    """Starts at persistence, without motion or change. Outputs are not clipped to [0, 1]."""
+
+    def __init__(self, options: Options, input_frames: int, output_frames: int) -> None:
+        super().__init__(options, input_frames)
+        self.motion_stride, self.max_motion = options.motion_stride, options.max_motion
+        self.motion_level = options.levels - (options.motion_stride.bit_length() - 1)
+        self.motion = nn.Conv2d(self.widths[self.motion_level], 2 * output_frames, 1)
+        self.change = nn.Conv2d(options.width, output_frames, 1)
+        self.warp = _Warp()
+
+    def draw(self, name: str, module: nn.Module, generator: torch.Generator) -> None:
+        """As for all models, but for motion and change, which begin at zero: at persistence."""
+        super().draw(name, module, generator)
+        if name in ("motion", "change"):
+            nn.init.zeros_(cast(nn.Conv2d, module).weight)
+
+    def forward(self, past_BTHW: Tensor) -> Tensor:
+        """Future frames (B, T_out, H, W) of past ones. Raises UserError when H or W is no multiple of `stride`."""
+        features_BCHW = self.features(past_BTHW)
+        moved_BTHW = self.run(self.warp, past_BTHW[:, -1:], self.motion_of(features_BCHW[self.motion_level]))
+        future_BTHW: Tensor = moved_BTHW + self.change(features_BCHW[-1])
+        return future_BTHW.to(past_BTHW.dtype)
+
+    def motion_of(self, features_BCHW: Tensor) -> Tensor:
+        """Offsets (B, T_out, 2, h, w) to where rain was one frame before, x (columns) then y, in pixels, in float32.
+
+        They grow with the head's outputs, taken as strides of the motion field, and level off at `max_motion`.
+        """
+        strides_BTDhw = rearrange(self.motion(features_BCHW).float(), "b (t d) h w -> b t d h w", d=2)
+        return self.max_motion * torch.tanh(strides_BTDhw * (self.motion_stride / self.max_motion))
+
+
+class _Warp(nn.Module):
+    """The frame last (B, 1, H, W) moved by per-lead offsets in pixels (B, T, 2, h, w): float32 (B, T, H, W)."""
+
+    def forward(self, last_B1HW: Tensor, motion_BTDhw: Tensor) -> Tensor:
+        rows, columns = last_B1HW.shape[-2:]
+        x_BThw, y_BThw = motion_BTDhw.unbind(dim=2)
+        # in the unit of `grid_sample` the image, from edge to edge, is two wide and two high
+        way_BTDhw = compose(torch.stack([x_BThw * (2 / columns), y_BThw * (2 / rows)], dim=2))
+        way_NDHW = functional.interpolate(
+            rearrange(way_BTDhw, "b t d h w -> (b t) d h w"), (rows, columns), mode="bilinear", align_corners=False
+        )
+        way_BTHWD = rearrange(way_NDHW, "(b t) d h w -> b t h w d", b=len(last_B1HW))
+        rest_HWD = places(rows, columns, way_BTHWD.device)
+        last_B1HW = last_B1HW.float()
+        moved_B1NW = _sample(last_B1HW, rearrange(rest_HWD + way_BTHWD, "b t h w d -> b (t h) w d"))
+        moved_BTHW = rearrange(moved_B1NW, "b 1 (t h) w -> b t h w", h=rows)
+        # What sampling loses where nothing moves is taken off again, so that zero motion is persistence to the bit.
+        return last_B1HW + (moved_BTHW - _sample(last_B1HW, rest_HWD.expand(len(last_B1HW), -1, -1, -1)))
+
+
+def compose(motion_BTDhw: Tensor) -> Tensor:
+    """The whole way back, D(t) above, of per-lead offsets v(t); both in the unit of `grid_sample`, (B, T, 2, h, w)."""
+    rest_hwD = places(motion_BTDhw.shape[-2], motion_BTDhw.shape[-1], motion_BTDhw.device)
+    ways_BDhw: list[Tensor] = []
+    for motion_BDhw in motion_BTDhw.unbind(dim=1):
+        if ways_BDhw:
+            before_BDhw = _sample(ways_BDhw[-1], rest_hwD + rearrange(motion_BDhw, "b d h w -> b h w d"))
+            motion_BDhw = motion_BDhw + before_BDhw
+        ways_BDhw.append(motion_BDhw)
+    return torch.stack(ways_BDhw, dim=1)
+
+
+def places(rows: int, columns: int, device: torch.device) -> Tensor:
+    """Centres (H, W, 2) of pixels, x then y, as `grid_sample` counts without aligned corners: edges at -1 and 1."""
+    x_W, y_H = ((2 * torch.arange(n, device=device, dtype=torch.float32) + 1) / n - 1 for n in (columns, rows))
+    return torch.stack(torch.meshgrid(x_W, y_H, indexing="xy"), dim=-1)
+
+
+def _sample(images_BCHW: Tensor, at_BHWD: Tensor) -> Tensor:
+    return functional.grid_sample(images_BCHW, at_BHWD, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def build(options: Options, input_frames: int, output_frames: int) -> EvolutionUNet:
+    """An evolution U-Net with its initial weights."""
+    return EvolutionUNet(options, input_frames, output_frames)
