@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -52,11 +52,10 @@ class Activations:
     @cached_property
     def flops(self) -> tuple[int, int]:
         """Floating point operations of one sample: forward, and forward and backward. A multiply-add counts two."""
-        config = self._config.model_copy(deep=True)
-        config.nowcast.compute.activation_checkpointing = False
-        model = meta_model(config)
+        model = meta_model(self._config)
+        model.checkpoints_activations = False  # what is computed again is not counted
         with FlopCounterMode(display=False) as forward:
-            past_BTHW = torch.empty(1, config.nowcast.data.input_frames, *self._shape, device="meta")
+            past_BTHW = torch.empty(1, self._config.nowcast.data.input_frames, *self._shape, device="meta")
             future_BTHW: Tensor = model(past_BTHW)
         with FlopCounterMode(display=False) as backward:
             future_BTHW.sum().backward()  # type: ignore[no-untyped-call]
@@ -70,24 +69,17 @@ def _along(a: Moment, b: Moment, beyond: float) -> Moment:
     )
 
 
-class _imagined(AbstractContextManager[NowcastModel]):  # noqa: N801  # reads as a function
+@contextmanager
+def _imagined(config: RunConfig) -> Iterator[NowcastModel]:
     """The model for tensors without data: on the meta device, or under autocast, which passes that by, on a pretended CPU."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self._model = meta_model(config).to(weight_dtype(config))
-        self._mode: AbstractContextManager[object] = nullcontext()
-        if autocast_dtype(config) is not None:
-            self._mode = FakeTensorMode()
-
-    def __enter__(self) -> NowcastModel:
-        self._mode.__enter__()
-        if isinstance(self._mode, FakeTensorMode):
-            for module in self._model.modules():
-                _pretend(module)
-        return self._model
-
-    def __exit__(self, *error: object) -> None:
-        self._mode.__exit__(*error)  # type: ignore[arg-type]
+    model = meta_model(config).to(weight_dtype(config))
+    if autocast_dtype(config) is None:
+        yield model
+        return
+    with FakeTensorMode():
+        for module in model.modules():
+            _pretend(module)
+        yield model
 
 
 def _pretend(module: nn.Module) -> None:
@@ -105,7 +97,7 @@ def _loss(config: RunConfig, model: NowcastModel, micro: int, shape: tuple[int, 
     shape_BTHW = (micro, keys.data.window, *shape)
     torch.empty(shape_BTHW, dtype=torch.int32, device=device)  # the codes, as indices of the look-up table
     values_BTHW = torch.empty(shape_BTHW, device=device)
-    past_BTHW, target_BTHW = values_BTHW.split([keys.data.input_frames, keys.data.output_frames], dim=1)
+    past_BTHW, target_BTHW = torch.split(values_BTHW, [keys.data.input_frames, keys.data.output_frames], dim=1)
     valid_BTHW = torch.empty(shape_BTHW, dtype=torch.bool, device=device)[:, keys.data.input_frames :]
     past_BTHW = past_BTHW.to(weight_dtype(config))
     if keys.compute.channels_last:

@@ -40,6 +40,7 @@ class Bucketed:
         t = self._t = training
         self._at_once = t.zero.stage == 2 or bool(t.zero.overlap_comm)
         self._offloads = t.zero.offloads_optimizer
+        self._converts = t.sent_width != t.width  # then a gradient outlives its copy in the bucket
         most = max(parts_of_ranks(t), key=lambda numbers: sum(t.parameters[number] for number in numbers))
         self._owned = set(most)
         self._waiting = 0  # elements of gradients that are not reduced yet, nor in the bucket
@@ -90,11 +91,14 @@ class Bucketed:
         self._filled += size
         self._most_filled = max(self._most_filled, self._filled)
         most = max(most, self.held)
-        self._waiting -= size
+        if not self._converts:
+            self._waiting -= size
         return most
 
     def _flush(self) -> int:
         most = max(self.held + self._copies(self._filled), self._keep(self._bucket, 0))
+        if self._converts:
+            self._waiting -= self._filled
         self._bucket, self._filled = [], 0
         return most
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ds_nowcast.planning.gradients import gradients_of
@@ -19,13 +20,18 @@ class Peak(NamedTuple):
 
 
 def peak(training: Training, moments: Sequence[Moment], input_bytes: int) -> Peak:
-    """The fullest moment of a step whose last micro-batch goes through `moments`; input_bytes: what the step's samples take."""
+    """The fullest moment of a step whose last micro-batch goes through `moments`; input_bytes: what the step's samples take.
+
+    On a CPU the host's memory is the device's; of a GPU's host the part `host` is the most there is at any moment.
+    """
     base = steady(training) + Parts(activations=input_bytes)
     phases = [*_backward(training, moments), _step(training), _gather(training, moments)]
     whole = [Peak(when, base + parts) for when, parts in phases]
+    if training.device == "cpu":
+        return max(whole, key=lambda found: found.parts.device + found.parts.host)
     fullest = max(whole, key=lambda found: found.parts.device)
     host = max(found.parts.host for found in whole)
-    return Peak(fullest.when, fullest.parts + Parts(host=host - fullest.parts.host))
+    return Peak(fullest.when, replace(fullest.parts, host=host))
 
 
 def _backward(t: Training, moments: Sequence[Moment]) -> list[tuple[str, Parts]]:
@@ -83,5 +89,3 @@ def _gathered(t: Training) -> int:
     ahead = max(min(t.zero.stage3_prefetch_bucket_size, t.zero.stage3_max_live_parameters), t.largest)
     kept = t.zero.stage3_max_reuse_distance // 2
     return min(t.total, kept + ahead)
-
-

@@ -28,12 +28,12 @@ class Moment:
     after: int  # bytes that live on when the gradient has been handed over
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Counts the bytes of the storages that operations make, and the most there were since `mark`."""
 
     def __init__(self, workspace: Callable[[Sequence[Tensor]], int] = lambda tensors: 0) -> None:
         """workspace: bytes that a convolution of these operands and results needs beside them while it runs."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._seen: set[int] = set()
         self._workspace = workspace
@@ -89,7 +89,7 @@ def timeline(model: nn.Module, loss: Callable[[], Tensor], counter: LiveBytes) -
         return hand_over
 
     hooks = [
-        parameter.register_post_accumulate_grad_hook(ready(number))
+        parameter.register_post_accumulate_grad_hook(ready(number))  # type: ignore[no-untyped-call]
         for number, parameter in enumerate(model.parameters())
         if parameter.requires_grad
     ]

@@ -41,7 +41,11 @@ def weight_dtype(config: RunConfig) -> torch.dtype:
 
 def autocast_dtype(config: RunConfig) -> torch.dtype | None:
     """The type that `torch_autocast` casts to; None where it is off."""
-    return _AUTOCAST[config.torch_autocast.dtype] if config.torch_autocast.dtype and config.torch_autocast.enabled else None
+    return (
+        _AUTOCAST[config.torch_autocast.dtype]
+        if config.torch_autocast.dtype and config.torch_autocast.enabled
+        else None
+    )
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Training:
     summed_width: int  # of gradients as they are summed over micro-batches
     optimizer: str  # its type in the config
     moments: int  # fp32 numbers that it keeps for each parameter
-    temporary: Literal["none", "tensor", "all"]  # of what it makes copies while it steps: nothing, a tensor, all tensors
+    temporary: Literal[
+        "none", "tensor", "all"
+    ]  # of what it makes copies while it steps: nothing, a tensor, all tensors
     fused: bool  # whether DeepSpeed's own fused operator steps
     ema: bool
     zero: ZeroOptimization
