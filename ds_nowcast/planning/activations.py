@@ -26,8 +26,13 @@ class Activations:
 
     def __init__(self, config: RunConfig, shape: tuple[int, int], device: Device) -> None:
         """shape: rows and columns that the model sees. device: where the training will run; here it is only imagined."""
-        self._config, self._shape, self._device = config, shape, device
+        self._config, self.shape, self._device = config, shape, device
         self._found: dict[int, list[Moment]] = {}
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether most are computed again in the backward pass."""
+        return self._config.nowcast.compute.activation_checkpointing
 
     def at(self, micro: int) -> list[Moment]:
         """The moments of a micro-batch."""
@@ -41,13 +46,13 @@ class Activations:
 
     def input_bytes(self, samples: int) -> int:
         """The codes of a step's samples on the device, one byte a pixel."""
-        return samples * self._config.nowcast.data.window * math.prod(self._shape)
+        return samples * self._config.nowcast.data.window * math.prod(self.shape)
 
     def _measure(self, micro: int) -> list[Moment]:
         counter = LiveBytes(_workspace(self._device, weight_dtype(self._config)))
         with _imagined(self._config) as model:
             counter.passes_over(model)
-            return timeline(model, lambda: _loss(self._config, model, micro, self._shape), counter)
+            return timeline(model, lambda: _loss(self._config, model, micro, self.shape), counter)
 
     @cached_property
     def flops(self) -> tuple[int, int]:
@@ -55,7 +60,7 @@ class Activations:
         model = meta_model(self._config)
         model.checkpoints_activations = False  # what is computed again is not counted
         with FlopCounterMode(display=False) as forward:
-            past_BTHW = torch.empty(1, self._config.nowcast.data.input_frames, *self._shape, device="meta")
+            past_BTHW = torch.empty(1, self._config.nowcast.data.input_frames, *self.shape, device="meta")
             future_BTHW: Tensor = model(past_BTHW)
         with FlopCounterMode(display=False) as backward:
             future_BTHW.sum().backward()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.models import check_size
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.disk import Disk, disk
-from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, options, reason, recommended, usable
+from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, options, reason, recommended, settings, usable
 from ds_nowcast.planning.peak import Peak, peak
 from ds_nowcast.planning.training import Device, meta_model, precision, training_of
 from ds_nowcast.stream.augment import augmented_shape
@@ -61,18 +61,7 @@ class Plan:
     @property
     def recommended(self) -> Option | None:
         """The option to take."""
-        return recommended(self.options, self.batch.micro)
-
-    def settings(self, option: Option) -> list[str]:
-        """The words after --set that give an option at its micro-batch."""
-        micro = min(option.micro or 0, self.batch.micro)
-        accumulation = self.batch.per_rank // micro
-        return [
-            *option.choice.settings,
-            f"train_batch_size={self.batch.total}",
-            f"train_micro_batch_size_per_gpu={micro}",
-            f"gradient_accumulation_steps={accumulation}",
-        ]
+        return recommended(self.options, self.batch, self.config.zero_optimization.stage)
 
     def to_json(self) -> dict[str, Any]:
         """For machines; bytes and elements as whole numbers."""
@@ -105,7 +94,11 @@ class Plan:
             "disk": self.disk._asdict(),
             "recommendation": None
             if best is None
-            else {"set": self.settings(best), "reason": reason(best, self.batch.micro), **best.choice._asdict()},
+            else {
+                "set": settings(best, self.batch, self.config),
+                "reason": reason(best, self.batch),
+                **best.choice._asdict(),
+            },
         }
 
 
@@ -145,7 +138,7 @@ def plan(asked: Asked) -> Plan:
         own=peak(training, activations.at(batch.micro), activations.input_bytes(batch.per_rank)),
         disk=disk(config, training),
         usable=able,
-        options=options(asked.config, asked.overrides, asked.ranks, shape, asked.device, able),
+        options=options(asked.config, asked.overrides, asked.ranks, activations, asked.device, able),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
-from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.peak import Peak, peak
 from ds_nowcast.planning.training import Device, meta_model, training_of
@@ -49,7 +50,6 @@ CHOICES = [
     for stage, offload in [*((s, "") for s in range(4)), (3, "optimizer"), (3, "optimizer and parameters")]
     for checkpointing in (False, True)
 ]
-_BY_COST = sorted(CHOICES, key=lambda choice: (choice.offload, choice.stage == 3, choice.checkpointing, choice.stage))
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,13 @@ def usable(gpu_memory: int) -> int:
 
 
 def options(
-    path: Path | str, overrides: Sequence[str], ranks: int, shape: tuple[int, int], device: Device, memory: int | None
+    path: Path | str, overrides: Sequence[str], ranks: int, own: Activations, device: Device, memory: int | None
 ) -> list[Option]:
-    """Every choice, for the config at `path`. memory: usable bytes of each GPU; None leaves open what fits."""
-    measured: dict[bool, Activations] = {}
+    """Every choice, for the config at `path`.
+
+    own: of the config as it is. memory: usable bytes of each GPU; None leaves open what fits.
+    """
+    measured = {own.checkpointing: own}
     found = []
     for choice in CHOICES:
         try:
@@ -82,7 +85,7 @@ def options(
         except UserError as error:
             found.append(Option(choice, str(error).splitlines()[0], None, None))
             continue
-        activations = measured.setdefault(choice.checkpointing, Activations(config, shape, device))
+        activations = measured.setdefault(choice.checkpointing, Activations(config, own.shape, device))
         found.append(_option(choice, config, activations, ranks, device, memory))
     return found
 
@@ -98,28 +101,59 @@ def _option(
 
     fitting = None
     if memory is not None:
-        sizes = [size for size in range(1, batch.per_rank + 1) if batch.per_rank % size == 0]
-        fitting = max((size for size in sizes if at(size).parts.device <= memory), default=None)
+        fitting = max((size for size in batch.micros if at(size).parts.device <= memory), default=None)
     return Option(choice, "", at(batch.micro), fitting)
 
 
-def recommended(found: Sequence[Option], micro: int) -> Option | None:
-    """The cheapest at which the asked micro-batch fits, else the cheapest at which any does; None where none does."""
-    by_choice = {option.choice: option for option in found}
-    able = [by_choice[choice] for choice in _BY_COST if by_choice[choice].micro is not None]
-    return next((option for option in able if (option.micro or 0) >= micro), next(iter(able), None))
+def recommended(found: Sequence[Option], batch: Batch, stage: int) -> Option | None:
+    """The cheapest at which the asked micro-batch fits, else the cheapest at which any does; None where none does.
+
+    stage: the config's own, kept among those that cost alike.
+    """
+
+    def cost(option: Option) -> tuple[object, ...]:
+        choice = option.choice
+        smaller = (option.micro or 0) < batch.micro
+        return smaller, choice.offload, choice.stage == 3, choice.checkpointing, choice.stage != stage, choice.stage
+
+    return min((option for option in found if option.micro is not None), key=cost, default=None)
 
 
-def reason(option: Option, micro: int) -> str:
+def settings(option: Option, batch: Batch, config: RunConfig) -> list[str]:
+    """The words after --set that change `config` to an option, at the asked micro-batch or the largest below it that fits."""
+    micro = max(size for size in batch.micros if size <= min(option.micro or 1, batch.micro))
+    words = [
+        *option.choice.settings,
+        f"train_micro_batch_size_per_gpu={micro}",
+        f"gradient_accumulation_steps={batch.per_rank // micro}",
+    ]
+    if micro == batch.micro:
+        words = words[:-2]
+    else:
+        words.append(f"train_batch_size={batch.total}")
+    given = config.model_dump(mode="json")
+    return [
+        word for word in words if word.partition("=")[2] != json.dumps(_value(given, word.partition("=")[0])).strip('"')
+    ]
+
+
+def _value(given: Any, name: str) -> Any:
+    for key in name.split("."):
+        given = given.get(key) if isinstance(given, dict) else None
+    return given
+
+
+def reason(option: Option, batch: Batch) -> str:
     """Why it was recommended, in words."""
     choice = option.choice
     if choice.offload:
-        why = "nothing that stays on the GPU fits, and offloading costs copies over the host's bus"
+        why = (
+            "what is left on the GPU would not fit otherwise; offloading costs copies over the host's bus at each step"
+        )
     elif choice.stage == 3:
         why = "no lower stage fits; stage 3 sends half as much again as stages 0 to 2"
     else:
-        why = "the least communication that fits (stages 0 to 2 send the same, stage 3 half as much again)"
+        why = "the least communication that fits (stages 0 to 2 send alike, stage 3 half as much again)"
     if choice.checkpointing:
         why += "; computing activations again costs one more forward pass"
-    fits = option.micro or 0
-    return why + ("" if fits >= micro else f"; the asked micro-batch {micro} fits nowhere")
+    return why + ("" if (option.micro or 0) >= batch.micro else f"; micro-batch {batch.micro} fits nowhere")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ds_nowcast.planning.findings import SIZE, Plan
-from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, reason
+from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, reason, settings
 from ds_nowcast.planning.peak import Peak
 from ds_nowcast.planning.training import precision
 
@@ -113,5 +113,6 @@ def _advice(plan: Plan) -> Iterator[str]:
     if best is None:
         yield "nothing fits: more GPUs split more at stage 3, smaller images or a crop need less for activations"
         return
-    yield f"take: --set {' '.join(plan.settings(best))}"
-    yield f"      {reason(best, plan.batch.micro)}"
+    changes = settings(best, plan.batch, plan.config)
+    yield f"take: {'--set ' + ' '.join(changes) if changes else 'the config as it is'}"
+    yield f"      {reason(best, plan.batch)}"
