@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ds_nowcast.config import RunConfig
@@ -52,7 +55,9 @@ class Activations:
         counter = LiveBytes(_workspace(self._device, weight_dtype(self._config)))
         with _imagined(self._config) as model:
             counter.passes_over(model)
-            return timeline(model, lambda: _loss(self._config, model, micro, self.shape), counter)
+            norms = _NormsInFloat() if self._device == "cuda" and autocast_dtype(self._config) else nullcontext()
+            with norms:
+                return timeline(model, lambda: _loss(self._config, model, micro, self.shape), counter)
 
     @cached_property
     def flops(self) -> tuple[int, int]:
@@ -85,6 +90,17 @@ def _imagined(config: RunConfig) -> Iterator[NowcastModel]:
         for module in model.modules():
             _pretend(module)
         yield model
+
+
+class _NormsInFloat(TorchFunctionMode):
+    """What autocast does on a GPU and not on a CPU: norms of groups and layers compute, and return, fp32."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in (functional.group_norm, functional.layer_norm) and torch.is_autocast_enabled("cpu"):
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
 def _pretend(module: nn.Module) -> None:

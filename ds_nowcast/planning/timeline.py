@@ -23,7 +23,7 @@ _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward
 class Moment:
     """The time until a parameter's gradient is ready, since the one before it was."""
 
-    parameter: int  # its number in the model; -1 where the backward pass is over
+    parameter: int  # its number among those that are trained; -1 where the backward pass is over
     peak: int  # most bytes of activations, temporaries and the gradient under way in this time
     after: int  # bytes that live on when the gradient has been handed over
 
@@ -88,10 +88,10 @@ def timeline(model: nn.Module, loss: Callable[[], Tensor], counter: LiveBytes) -
 
         return hand_over
 
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     hooks = [
         parameter.register_post_accumulate_grad_hook(ready(number))  # type: ignore[no-untyped-call]
-        for number, parameter in enumerate(model.parameters())
-        if parameter.requires_grad
+        for number, parameter in enumerate(trainable)
     ]
     try:
         with counter:

@@ -57,7 +57,6 @@ class Training:
     width: int  # of weights and gradients on the device
     sent_width: int  # of gradients as they are reduced, and of parameters as they are gathered
     summed_width: int  # of gradients as they are summed over micro-batches
-    optimizer: str  # its type in the config
     moments: int  # fp32 numbers that it keeps for each parameter
     temporary: Literal[
         "none", "tensor", "all"
@@ -87,8 +86,7 @@ class Training:
 
 def training_of(config: RunConfig, model: NowcastModel, ranks: int, accumulation: int, device: Device) -> Training:
     """What `config` says of `model`'s training on so many ranks."""
-    optimizer, wide = config.optimizer, weight_dtype(config).itemsize
-    autocast = autocast_dtype(config)
+    wide, autocast = weight_dtype(config).itemsize, autocast_dtype(config)
     kind = config.communication_data_type
     summed = config.data_types.grad_accum_dtype
     sent = _DTYPES[kind].itemsize if kind else autocast.itemsize if autocast else wide
@@ -98,7 +96,6 @@ def training_of(config: RunConfig, model: NowcastModel, ranks: int, accumulation
         width=wide,
         sent_width=sent,
         summed_width=_DTYPES[summed].itemsize if summed else wide,
-        optimizer=optimizer.type,
         moments=_moments(config),
         temporary=_temporary(config, device),
         fused=_fused(config),

@@ -59,7 +59,7 @@ def test_people_get_a_table_and_what_to_take(capsys: pytest.CaptureFixture[str],
 
 
 def test_what_is_recommended_is_a_config_that_loads_and_fits(capsys: pytest.CaptureFixture[str], config: Path) -> None:
-    small = ("--gpu-memory", "1.2", "--size", "384", "--set", "nowcast.model.width=16", "train_batch_size=16")
+    small = ("--gpu-memory", "1.8", "--size", "384", "--set", "nowcast.model.width=16", "train_batch_size=16")
     small = (*small, "zero_optimization.reduce_bucket_size=1000000")
     first = planned(capsys, config, *small)
     words = first["recommendation"]["set"]

@@ -64,3 +64,9 @@ def test_on_a_gpu_an_allowance_for_cudnn_is_made(tmp_path: Path) -> None:
 
 def test_codes_take_a_byte_a_pixel(tmp_path: Path) -> None:
     assert Activations(config_with(tmp_path), (64, 32), "cpu").input_bytes(3) == 3 * 25 * 64 * 32
+
+
+def test_under_autocast_a_gpu_keeps_norms_in_fp32_and_so_needs_more(tmp_path: Path) -> None:
+    autocast = config_with(tmp_path, "torch_autocast.enabled=true", "torch_autocast.dtype=bfloat16")
+    sizes = {device: most(Activations(autocast, (64, 64), device), 4) for device in ("cpu", "cuda")}  # type: ignore[arg-type]
+    assert sizes["cuda"] > 1.2 * sizes["cpu"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ds_nowcast.config import Batch
-from ds_nowcast.planning.options import CHOICES, CONTEXT, Choice, Option, reason, recommended, usable
+from ds_nowcast.config import Batch, load_config
+from ds_nowcast.planning.options import CHOICES, CONTEXT, Choice, Option, reason, recommended, settings, usable
 
 BATCH = Batch(total=64, micro=4, accumulation=2, ranks=8)
 
@@ -47,3 +49,24 @@ def test_the_reason_says_what_it_costs() -> None:
 def test_a_gpu_counts_for_less_than_it_has() -> None:
     assert usable(80_000_000_000) == 73_600_000_000 - CONTEXT
     assert usable(500_000_000) == 0
+
+
+def test_a_rank_s_samples_are_cut_evenly() -> None:
+    assert BATCH.micros == [1, 2, 4, 8]
+
+
+def test_only_what_changes_the_config_is_to_be_set(config: Path) -> None:
+    settings_of = load_config(config)  # ZeRO 2, nothing offloaded
+    assert settings(Option(Choice(2, "", False), "", None, 4), BATCH, settings_of) == []
+    assert settings(Option(Choice(3, "optimizer", True), "", None, 2), BATCH, settings_of) == [
+        "zero_optimization.stage=3",
+        "zero_optimization.offload_optimizer.device=cpu",
+        "nowcast.compute.activation_checkpointing=true",
+        "train_micro_batch_size_per_gpu=2",
+        "gradient_accumulation_steps=4",
+        "train_batch_size=64",
+    ]
+    offloading = load_config(config, ["zero_optimization.offload_optimizer.device=cpu"])
+    back = settings(Option(Choice(1, "", False), "", None, 8), BATCH, offloading)
+    assert back == ["zero_optimization.stage=1", "zero_optimization.offload_optimizer=null"]
+    load_config(config, ["zero_optimization.offload_optimizer.device=cpu", *back])

@@ -67,3 +67,9 @@ def test_a_convolution_s_workspace_is_there_while_it_runs() -> None:
     counter.passes_over(model)
     (moment, _) = timeline(model, lambda: model(torch.empty(1, 1, 10, 10, device="meta")).sum(), counter)
     assert moment.peak == 400 + 400 + 5000  # of operand and result
+
+
+def test_frozen_parameters_have_no_moment() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to("meta")
+    model[0].requires_grad_(False)
+    assert {moment.parameter for moment in of(model, 8)} == {0, 1, -1}

@@ -14,7 +14,6 @@ FP32 = Training(
     width=4,
     sent_width=4,
     summed_width=4,
-    optimizer="AdamW",
     moments=2,
     temporary="tensor",
     fused=False,
