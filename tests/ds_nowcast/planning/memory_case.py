@@ -21,7 +21,13 @@ from ds_nowcast.stream.pipeline import StepCodes
 from ds_nowcast.training.step import TrainingStep
 
 PARAMETERS = {"nowcast.model.width": 40, "nowcast.model.levels": 4, "size": 32}  # 26 M, on images of nothing
-ACTIVATIONS = {"nowcast.model.width": 16, "nowcast.model.levels": 3, "size": 256, "train_micro_batch_size_per_gpu": 4}
+ACTIVATIONS = {
+    "nowcast.model.width": 16,
+    "nowcast.model.levels": 3,
+    "size": 256,
+    "train_micro_batch_size_per_gpu": 4,
+    "nowcast.steps": 1,
+}
 BF16, STAGE = {"bf16.enabled": True}, "zero_optimization.stage"
 CHECKPOINTING = {"nowcast.compute.activation_checkpointing": True}
 SMALL_BUCKETS = {
@@ -75,7 +81,7 @@ def status(name: str) -> int:
 
 
 def train(config: RunConfig, size: int, ranks: Ranks) -> Engine:
-    """Two steps: the first makes the moments, the second needs the most."""
+    """The config's steps; the first makes the moments, so that with many parameters the second needs the most."""
     keys, batch = config.nowcast, config.batch(ranks.world)
     model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
     model.checkpoints_activations = keys.compute.activation_checkpointing

@@ -15,7 +15,7 @@ from ds_nowcast.planning.training import Training, meta_model, training_of
 from tests.ds_nowcast.planning.memory_case import BASE, DISK, MEMORY, config_of
 from tests.launching import launch
 
-pytestmark = pytest.mark.launch
+pytestmark = [pytest.mark.launch, pytest.mark.timeout(600)]  # many cases in one launch
 # What is freed goes back at once: what the process holds is then what torch holds
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 RANKS = 2
@@ -30,7 +30,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(base: Path) -> dict[str, dict[str, int]]:
-    ended = launch("tests.ds_nowcast.planning.memory_case", base.parent, ranks=RANKS, env=MALLOC, timeout=280)
+    ended = launch("tests.ds_nowcast.planning.memory_case", base.parent, ranks=RANKS, env=MALLOC, timeout=560)
     assert ended.code == 0, ended.output[-3000:]
     content: dict[str, dict[str, int]] = json.loads((base.parent / "report.json").read_text())
     return content
