@@ -21,6 +21,11 @@ class Batch(NamedTuple):
         """Samples of an optimizer step that one rank takes."""
         return self.micro * self.accumulation
 
+    @property
+    def micros(self) -> list[int]:
+        """The micro-batches that cut a rank's samples evenly, ascending."""
+        return _divisors(self.per_rank)
+
     def at(self, ranks: int) -> Batch:
         """The same samples a step at another number of ranks: the largest micro-batch not above this one that fits.
 
