@@ -15,7 +15,7 @@ from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
 from ds_nowcast.config.nowcast_keys import NowcastKeys
 from ds_nowcast.config.strict import parse
 
-__all__ = ["Batch", "NowcastKeys", "RunConfig", "load_config", "solve_batch"]
+__all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "load_config", "solve_batch"]
 
 
 class RunConfig(DeepSpeedKeys):
@@ -105,10 +105,19 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
         raise UserError(f"config {path} is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
+    return _checked(data, overrides, str(path))
+
+
+def changed(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """The config with `key.path=value` overrides, checked as if all had been in the file. Raises UserError."""
+    return _checked(config.to_dict(), overrides, "config")
+
+
+def _checked(data: dict[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
     for override in overrides:
         _override(data, override)
-    config = parse(RunConfig, data, where=str(path))
-    _check_tables(config, str(path))
+    config = parse(RunConfig, data, where=where)
+    _check_tables(config, where)
     return config
 
 

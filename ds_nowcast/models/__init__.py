@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from data_prep.errors import UserError
+from ds_nowcast.config.nowcast_keys import NowcastKeys
 from ds_nowcast.config.strict import Strict, parse
 
 MODELS: dict[str, str] = {
@@ -79,6 +80,13 @@ def outline(name: str, options: Mapping[str, Any], input_frames: int, output_fra
     checked = checked_options(name, options, where=f"model {name}")
     with torch.device("meta"):
         return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+
+
+def outline_of(keys: NowcastKeys) -> NowcastModel:
+    """The model that a config asks for, as an outline in training mode."""
+    model = outline(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
+    model.checkpoints_activations = keys.compute.activation_checkpointing
+    return model
 
 
 def build_model(

@@ -19,7 +19,7 @@ class Disk(NamedTuple):
 def disk(config: RunConfig, training: Training) -> Disk:
     """The room a run takes, metrics and pictures not counted."""
     t = training
-    state = 4 + 4 * t.moments  # the fp32 copy and the moments
+    state = t.state_width * (1 + t.moments)  # the copy of the weights and the moments
     if t.zero.stage == 0:
         per_parameter = t.width + (state if t.width == 2 else 4 * t.moments)
     else:

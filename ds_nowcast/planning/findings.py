@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
+from data_prep.encoding import Encoding
 from data_prep.errors import UserError
 from ds_nowcast.config import Batch, RunConfig, load_config
-from ds_nowcast.models import check_size
+from ds_nowcast.models import check_size, outline_of
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.disk import Disk, disk
 from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, options, reason, recommended, settings, usable
 from ds_nowcast.planning.peak import Peak, peak
-from ds_nowcast.planning.training import Device, meta_model, precision, training_of
+from ds_nowcast.planning.training import Device, precision, training_of
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import training_order
 from ds_nowcast.stream.windows import open_for
@@ -120,10 +121,10 @@ def _option_json(option: Option) -> dict[str, Any]:
 def plan(asked: Asked) -> Plan:
     """Finds all of it out; starts nothing. Raises UserError."""
     config = load_config(asked.config, asked.overrides)
-    shape, windows = _images(asked, config)
-    model, batch = meta_model(config), config.batch(asked.ranks)
+    shape, windows, encoding = _images(asked, config)
+    model, batch = outline_of(config.nowcast), config.batch(asked.ranks)
     check_size(model.stride, *shape)
-    activations = Activations(config, shape, asked.device)
+    activations = Activations(config, shape, asked.device, encoding)
     training = training_of(config, model, asked.ranks, batch.accumulation, asked.device)
     memory = _gpu_memory(asked)
     able = None if memory is None else usable(memory)
@@ -138,21 +139,21 @@ def plan(asked: Asked) -> Plan:
         own=peak(training, activations.at(batch.micro), activations.input_bytes(batch.per_rank)),
         disk=disk(config, training),
         usable=able,
-        options=options(asked.config, asked.overrides, asked.ranks, activations, asked.device, able),
+        options=options(config, asked.ranks, activations, asked.device, able),
     )
 
 
-def _images(asked: Asked, config: RunConfig) -> tuple[tuple[int, int], int | None]:
-    """Rows and columns that the model sees, and the windows of an epoch where shards are given."""
+def _images(asked: Asked, config: RunConfig) -> tuple[tuple[int, int], int | None, Encoding | None]:
+    """Rows and columns that the model sees; where shards are given, the windows of an epoch and the encoding."""
     data = config.nowcast.data
     if asked.shards is None:
         side = asked.size or SIZE
-        return augmented_shape((side, side), data.augment), None
+        return augmented_shape((side, side), data.augment), None, None
     if asked.size is not None:
         raise UserError("--size and --shards both say how large images are; give one of them")
     shards = open_for(asked.shards, data)
     rows, columns = augmented_shape(shards.index.shape, data.augment)
-    return (rows, columns), training_order(shards, data, config.nowcast.seed).length
+    return (rows, columns), training_order(shards, data, config.nowcast.seed).length, shards.index.codes
 
 
 def _gpu_memory(asked: Asked) -> int | None:

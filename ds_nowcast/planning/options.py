@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.errors import UserError
-from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.config import Batch, RunConfig, changed
+from ds_nowcast.models import outline_of
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.peak import Peak, peak
-from ds_nowcast.planning.training import Device, meta_model, training_of
+from ds_nowcast.planning.training import Device, training_of
 
 MARGIN = 0.08
 """Share of a GPU's memory that is left alone, for what the allocator cannot use."""
@@ -69,10 +69,8 @@ def usable(gpu_memory: int) -> int:
     return max(0, int(gpu_memory * (1 - MARGIN)) - CONTEXT)
 
 
-def options(
-    path: Path | str, overrides: Sequence[str], ranks: int, own: Activations, device: Device, memory: int | None
-) -> list[Option]:
-    """Every choice, for the config at `path`.
+def options(given: RunConfig, ranks: int, own: Activations, device: Device, memory: int | None) -> list[Option]:
+    """Every choice, for the config given.
 
     own: of the config as it is. memory: usable bytes of each GPU; None leaves open what fits.
     """
@@ -80,12 +78,12 @@ def options(
     found = []
     for choice in CHOICES:
         try:
-            config = load_config(path, [*overrides, *choice.settings])
+            config = changed(given, choice.settings)
             config.batch(ranks)
         except UserError as error:
             found.append(Option(choice, str(error).splitlines()[0], None, None))
             continue
-        activations = measured.setdefault(choice.checkpointing, Activations(config, own.shape, device))
+        activations = measured.setdefault(choice.checkpointing, Activations(config, own.shape, device, own.encoding))
         found.append(_option(choice, config, activations, ranks, device, memory))
     return found
 
@@ -93,7 +91,7 @@ def options(
 def _option(
     choice: Choice, config: RunConfig, activations: Activations, ranks: int, device: Device, memory: int | None
 ) -> Option:
-    batch, model = config.batch(ranks), meta_model(config)
+    batch, model = config.batch(ranks), outline_of(config.nowcast)
 
     def at(micro: int) -> Peak:
         training = training_of(config, model, ranks, batch.per_rank // micro, device)

@@ -60,17 +60,17 @@ def _step(t: Training) -> tuple[str, Parts]:
         return when, Parts(gradients=summed + 4 * t.total, optimizer=max(doubled, _temporary(t, t.total)))
     elements = min(t.share, t.zero.sub_group_size) if t.zero.stage == 3 else t.share
     summed = t.summed_width * owned(t) if t.zero.stage < 3 else 0
-    converted = (t.width + 4 if t.width == 2 else 4) * elements
-    stepping = 4 * elements + _temporary(t, elements)
+    converted = (t.width + 4 if t.width < t.state_width else t.width) * elements
+    stepping = t.state_width * elements + _temporary(t, elements)
     if summed + converted > stepping:
         return when, Parts(gradients=summed + converted)
-    return when, Parts(gradients=4 * elements, optimizer=stepping - 4 * elements)
+    return when, Parts(gradients=t.state_width * elements, optimizer=stepping - t.state_width * elements)
 
 
 def _temporary(t: Training, elements: int) -> int:
     """torch's Adam, tensor by tensor: a root and a quotient of one; all together (foreach): a root of each."""
     largest = t.largest if t.zero.stage == 0 else elements  # ZeRO's tensors are a rank's whole part
-    return {"none": 0, "tensor": 8 * largest, "all": 4 * elements}[t.temporary]
+    return {"none": 0, "tensor": 2 * t.state_width * largest, "all": t.state_width * elements}[t.temporary]
 
 
 def _gather(t: Training, moments: Sequence[Moment]) -> tuple[str, Parts]:

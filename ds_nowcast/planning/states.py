@@ -7,6 +7,7 @@ weight, L the largest parameter and m moments, in bytes:
     0, 16 bit  weights 2P, fp32 copy 4P, moments 4mP
     1, 2       weights bP in one flat buffer; fp32 copy 4p (of fp32 weights, too), moments 4mp
     3          weights bp and what is gathered; fp32 copy 4p, moments 4mp, summed gradients bp, the reduce bucket
+With bf16 throughout (bf16_master_weights_and_grads, bf16_optimizer_states) copy and moments have 2 bytes instead of 4.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ def _whole(t: Training) -> Parts:
 
 def _split(t: Training) -> Parts:
     """Stages 1 and 2; where the optimizer is on the CPU, two buffers as long as the largest parameter carry gradients."""
-    state = (4 + 4 * t.moments) * t.share
+    state = t.state_width * (1 + t.moments) * t.share
     if not t.zero.offloads_optimizer:
         return Parts(weights=t.width * t.total, optimizer=state)
-    gradients = (4 + t.width) * t.share + t.width * t.largest
+    gradients = (t.state_width + t.width) * t.share + t.width * t.largest
     if t.accumulation > 1:
         gradients += t.width * owned(t)
     return Parts(weights=t.width * t.total, buffers=t.width * t.largest, host=_beside(t, state + gradients))
@@ -62,12 +63,12 @@ def _split(t: Training) -> Parts:
 
 def _all_split(t: Training) -> Parts:
     """Stage 3. The reduce bucket is made once and stays; on a CPU only the part of it that was used takes memory."""
-    state, summed, weights = (4 + 4 * t.moments) * t.share, t.summed_width * t.share, t.width * t.share
+    state, summed, weights = t.state_width * (1 + t.moments) * t.share, t.summed_width * t.share, t.width * t.share
     bucket = t.zero.reduce_bucket_size if t.device == "cuda" else min(t.zero.reduce_bucket_size, t.total)
     buffers = bucket * t.sent_width if t.zero.contiguous_gradients else 0
     host = 0
     if t.zero.offloads_optimizer:
-        host, state, summed = state + 4 * t.share + summed, 0, 0
+        host, state, summed = state + t.state_width * t.share + summed, 0, 0
     if offloads_parameters(t):
         host, weights = host + weights, 0
     return Parts(

@@ -10,21 +10,12 @@ import torch
 from ds_nowcast.config import RunConfig
 from ds_nowcast.config.optimizer_keys import AdamParams, SGDParams
 from ds_nowcast.config.zero_keys import ZeroOptimization
-from ds_nowcast.models import NowcastModel, build_model
+from ds_nowcast.models import NowcastModel
 
 Device = Literal["cuda", "cpu"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _AUTOCAST = {"bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16}
 _MOMENTS = {"Adam": 2, "AdamW": 2, "Lamb": 2, "Adagrad": 1, "Lion": 1}
-
-
-def meta_model(config: RunConfig) -> NowcastModel:
-    """The config's model without data: its parameters are on the meta device."""
-    keys = config.nowcast
-    with torch.device("meta"):
-        model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    model.checkpoints_activations = keys.compute.activation_checkpointing
-    return model.train()
 
 
 def precision(config: RunConfig) -> str:
@@ -57,7 +48,8 @@ class Training:
     width: int  # of weights and gradients on the device
     sent_width: int  # of gradients as they are reduced, and of parameters as they are gathered
     summed_width: int  # of gradients as they are summed over micro-batches
-    moments: int  # fp32 numbers that it keeps for each parameter
+    state_width: int  # of the optimizer's copies of the weights and of its moments
+    moments: int  # numbers that it keeps for each parameter
     temporary: Literal[
         "none", "tensor", "all"
     ]  # of what it makes copies while it steps: nothing, a tensor, all tensors
@@ -96,6 +88,7 @@ def training_of(config: RunConfig, model: NowcastModel, ranks: int, accumulation
         width=wide,
         sent_width=sent,
         summed_width=_DTYPES[summed].itemsize if summed else wide,
+        state_width=2 if config.bf16.bf16_optimizer_states else 4,
         moments=_moments(config),
         temporary=_temporary(config, device),
         fused=_fused(config),

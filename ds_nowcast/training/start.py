@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from data_prep.shards.index import Shards
-from ds_nowcast.config import Batch, NowcastKeys, RunConfig
+from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.exported import check_weights, read_weights
 from ds_nowcast.losses import Training, build_loss
 from ds_nowcast.model_space import thresholds_of
-from ds_nowcast.models import NowcastModel, check_size, draw_weights, outline
+from ds_nowcast.models import NowcastModel, check_size, draw_weights, outline_of
 from ds_nowcast.stream.augment import augmented_shape
 from ds_nowcast.stream.order import OrderIdentity, identity, training_order
 from ds_nowcast.stream.pipeline import batches_that_fit
@@ -28,7 +28,6 @@ class FirstModel:
         keys = config.nowcast
         self._seed, self._weights = keys.seed, None
         self._outline = outline_of(keys)
-        self._outline.checkpoints_activations = keys.compute.activation_checkpointing
         self.parameters = sum(p.numel() for p in self._outline.parameters() if p.requires_grad)
         if init_from is not None and not run.has_checkpoints:
             self._weights = read_weights(init_from)
@@ -37,11 +36,6 @@ class FirstModel:
     def build(self, place: Callable[[nn.Module], None]) -> NowcastModel:
         """The model; once. place: takes each module that holds weights itself, as soon as it has them."""
         return draw_weights(self._outline, self._seed, self._weights, place)
-
-
-def outline_of(keys: NowcastKeys) -> NowcastModel:
-    """The config's model without memory or weights."""
-    return outline(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
 
 
 class Start(NamedTuple):

@@ -15,9 +15,8 @@ from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
 from ds_nowcast.engine import Engine, Stepped, placing
 from ds_nowcast.model_space import ModelSpace
-from ds_nowcast.models import draw_weights
+from ds_nowcast.models import draw_weights, outline_of
 from ds_nowcast.stream.pipeline import training_stream
-from ds_nowcast.training.start import outline_of
 from ds_nowcast.training.step import TrainingStep
 
 

@@ -13,9 +13,9 @@ import torch
 from data_prep.encoding import encoding_named
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import RunConfig, load_config
-from ds_nowcast.engine import Engine
+from ds_nowcast.engine import Engine, placing
 from ds_nowcast.model_space import ModelSpace
-from ds_nowcast.models import build_model
+from ds_nowcast.models import draw_weights, outline_of
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.stream.pipeline import StepCodes
 from ds_nowcast.training.step import TrainingStep
@@ -29,6 +29,9 @@ ACTIVATIONS = {
     "nowcast.steps": 1,
 }
 BF16, STAGE = {"bf16.enabled": True}, "zero_optimization.stage"
+THROUGHOUT = {
+    **BF16, "bf16.bf16_master_weights_and_grads": True, "bf16.bf16_optimizer_states": True,
+}  # fmt: skip
 CHECKPOINTING = {"nowcast.compute.activation_checkpointing": True}
 SMALL_BUCKETS = {
     "zero_optimization.reduce_bucket_size": 2_000_000,
@@ -51,6 +54,8 @@ MEMORY: dict[str, dict[str, Any]] = {
         "zero_optimization.offload_param.device": "cpu",
         "zero_optimization.offload_param.pin_memory": False,
     },
+    **{f"parameters, bf16 throughout, stage {stage}": PARAMETERS | THROUGHOUT | {STAGE: stage} for stage in (1, 3)},
+    "parameters, fp32, stage 2, mean of the weights": PARAMETERS | {STAGE: 2, "nowcast.ema.decay": 0.99},
     "activations, fp32, stage 0": ACTIVATIONS | {STAGE: 0},
     "activations, fp32, stage 0, computed again": ACTIVATIONS | CHECKPOINTING | {STAGE: 0},
     "activations, bf16, stage 1": ACTIVATIONS | BF16 | {STAGE: 1},
@@ -83,9 +88,9 @@ def status(name: str) -> int:
 def train(config: RunConfig, size: int, ranks: Ranks) -> Engine:
     """The config's steps; the first makes the moments, so that with many parameters the second needs the most."""
     keys, batch = config.nowcast, config.batch(ranks.world)
-    model = build_model(keys.model.name, keys.model.options, keys.data.input_frames, keys.data.output_frames)
-    model.checkpoints_activations = keys.compute.activation_checkpointing
-    engine = Engine(model, config.for_deepspeed(batch), ranks)
+    for_deepspeed = config.for_deepspeed(batch)
+    model = draw_weights(outline_of(keys), keys.seed, place=placing(for_deepspeed))
+    engine = Engine(model, for_deepspeed, ranks, compute=keys.compute, ema=keys.ema)
     step = TrainingStep(
         engine, keys, ModelSpace(encoding_named("dbz8"), keys.data.input_frames, ranks.device), batch, ranks
     )

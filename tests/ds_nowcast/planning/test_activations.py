@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from data_prep.encoding import encoding_named
+from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig, load_config
+from ds_nowcast.losses import LOSSES
 from ds_nowcast.planning.activations import Activations
 
 pytestmark = pytest.mark.slow  # torch's modules for it take seconds to import
@@ -37,6 +40,35 @@ def test_the_reference_net_has_the_operations_that_its_authors_state(tmp_path: P
     assert training == pytest.approx(196e9, rel=0.01)  # what is computed again does not count
     first = 2 * 9 * 13 * 32 * 384 * 384  # the gradient of the input is not asked for
     assert training == 3 * forward - first
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"name": "convnext_unet", "preset": "tiny"}, {"name": "simvp", "spatial_width": 8}, {"name": "evolution_unet"}],
+    ids=lambda model: str(model["name"]),
+)
+def test_a_training_step_has_three_times_the_operations_of_a_forecast_whatever_the_layers(
+    model: dict[str, object], tmp_path: Path
+) -> None:
+    config = config_with(tmp_path, f"nowcast.model={json.dumps(model)}")
+    forward, training = Activations(config, (64, 64), "cuda").flops
+    assert 2.7 * forward < training < 3 * forward  # the gradient of the input is not asked for
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_every_loss_can_be_imagined(loss: str, autocast: bool, tmp_path: Path) -> None:
+    settings = ["torch_autocast.enabled=true", "torch_autocast.dtype=bfloat16"] if autocast else []
+    config = config_with(tmp_path, f'nowcast.loss.weights={{"{loss}": 1.0}}', *settings)
+    assert most(Activations(config, (32, 32), "cpu"), 1) > 12 * 32 * 32 * 4
+
+
+def test_a_loss_in_a_unit_of_other_shards_is_refused(tmp_path: Path) -> None:
+    options = '{"balanced_mse": {"thresholds": {"unit": "kg/m2", "values": [1.0]}, "weights": [1, 2]}}'
+    config = config_with(tmp_path, 'nowcast.loss.weights={"balanced_mse": 1.0}', f"nowcast.loss.options={options}")
+    Activations(config, (32, 32), "cpu")  # there is an encoding with it
+    with pytest.raises(UserError, match="shards of encoding dbz8 have"):
+        Activations(config, (32, 32), "cpu", encoding_named("dbz8"))
 
 
 def test_larger_micro_batches_lie_on_a_line(tmp_path: Path) -> None:

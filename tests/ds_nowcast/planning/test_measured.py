@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from ds_nowcast.models import outline_of
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.disk import disk
 from ds_nowcast.planning.peak import peak
-from ds_nowcast.planning.training import Training, meta_model, training_of
+from ds_nowcast.planning.training import Training, training_of
 from tests.ds_nowcast.planning.memory_case import BASE, DISK, MEMORY, config_of
 from tests.launching import launch
 
@@ -38,7 +39,7 @@ def report(base: Path) -> dict[str, dict[str, int]]:
 
 def training(base: Path, case: dict[str, Any]) -> Training:
     config = config_of(base, case)
-    return training_of(config, meta_model(config), RANKS, config.batch(RANKS).accumulation, "cpu")
+    return training_of(config, outline_of(config.nowcast), RANKS, config.batch(RANKS).accumulation, "cpu")
 
 
 @pytest.mark.parametrize("name", MEMORY)

@@ -14,6 +14,7 @@ FP32 = Training(
     width=4,
     sent_width=4,
     summed_width=4,
+    state_width=4,
     moments=2,
     temporary="tensor",
     fused=False,
