@@ -24,8 +24,13 @@ class RunConfig(DeepSpeedKeys):
     nowcast: NowcastKeys = Field(description="model, loss, data windows, evaluation, checkpoints, seed")
 
     @model_validator(mode="after")
-    def _ema_has_its_place(self) -> Self:
+    def _sections_go_together(self) -> Self:
         problems = [] if self.nowcast.ema is None else self._ema_problems()
+        if self.nowcast.compute.compile and self.zero_optimization.stage == 3:
+            problems.append(
+                "nowcast.compute.compile cannot be used with zero_optimization.stage 3, whose gathering of weights ends torch's graph "
+                "at every module: it compiles a few of them one by one and runs the rest as before; use stage 2 or leave compile out"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -135,7 +135,10 @@ class ComputeKeys(Strict):
     activation_checkpointing: bool = Field(
         False, description="keep only the inputs of the model's blocks and compute the rest again in the backward pass"
     )
-    compile: bool = Field(False, description="torch.compile the model (ZeRO 0 to 2; needs a C++ compiler)")
+    compile: bool = Field(
+        False,
+        description="torch.compile the model at its first step and first evaluation (ZeRO 0 to 2; needs a C++ compiler)",
+    )
     channels_last: bool = Field(False, description="give the model its input with channels last in memory")
 
 

@@ -177,7 +177,16 @@ class Engine:
     def __call__(self, past_BTHW: torch.Tensor) -> torch.Tensor:
         """The model's forecast of past frames in float32; gradients only in training mode."""
         past_BTHW = past_BTHW.to(dtype=self.dtype, memory_format=self._memory_format)
-        prediction: torch.Tensor = self._engine(past_BTHW)
+        try:
+            prediction: torch.Tensor = self._engine(past_BTHW)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise UserError(
+                f"torch.compile failed on {host()} ({in_one_line(error)[:300]}); see that there is a C++ compiler (Debian: g++), remove "
+                "its cache (TORCHINDUCTOR_CACHE_DIR, else torchinductor_* in the folder of temporary files) where it was interrupted, or set "
+                "nowcast.compute.compile to false"
+            ) from error
         return prediction
 
     def train(self, mode: bool = True) -> None:

@@ -22,6 +22,7 @@ from torch import nn
 from ds_nowcast import ranks as process_group
 from ds_nowcast.engine import Engine
 from ds_nowcast.ranks import Ranks
+from tests.ds_nowcast.engine_case import weights_of
 
 STEPS, ACCUMULATION, MICRO, RANKS = 30, 2, 2, 2
 ADAM, CLIPPING = {"lr": 5e-3, "weight_decay": 0.05}, 0.3
@@ -182,9 +183,9 @@ def trained(case: Case, ranks: Ranks, folder: Path) -> dict[str, Any]:
     engine, seen, after = Engine(first_model(), config_of(case), ranks), Seen(), Seen()
     for _ in range(STEPS):
         one_step(engine, ranks, seen)
-    before = engine.weights()
+    before = weights_of(engine)
     one_step(engine, ranks, after, float("inf"))
-    between = engine.weights()
+    between = weights_of(engine)
     report = seen.as_dict() | {
         "dtype": str(engine.dtype),
         "overflow": after.as_dict(),

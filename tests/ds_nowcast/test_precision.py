@@ -126,7 +126,15 @@ def test_a_run_whose_every_step_overflows_counts_them_and_ends(shards: Path, con
     assert "nowcast.max_skipped_steps=3" in error
     assert json.loads((run / "failure.json").read_text())["exit_code"] == 4
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["skipped"] for line in logged] == [1, 2, 3]
+    assert [line["skipped"] for line in logged if "skipped" in line] == [1, 2, 3]
+    skipped = [line for line in logged if "overflow" in line]
+    assert [line["step"] for line in skipped] == [1, 2, 3, 4]
+    for line in skipped:
+        assert len(line["overflow"]["samples"]) == 4, "the samples of a step, over both ranks"
+        assert {name.partition(":")[0] for name in line["overflow"]["samples"]} == {"rank 0", "rank 1"}
+    assert f"the last with samples {skipped[-1]['overflow']['samples'][0]}" in error
+    told = ended.lines("step 2: gradients overflowed, no update; the loss scale is now 1; samples rank 0: ")
+    assert len(told) == 1
     assert not (run / "last.safetensors").exists()
 
 

@@ -210,3 +210,9 @@ def test_a_mean_of_the_weights_goes_with_offloading_to_host_memory(zero: str, pa
     ema = load_config(path, [f"zero_optimization={zero}", "nowcast.ema={}"]).nowcast.ema
     assert ema is not None and ema.decay == 0.999
     assert "nowcast.ema.decay is 1" in refusal(path, "nowcast.ema.decay=1.0")
+
+
+def test_compiling_is_refused_where_the_graph_would_be_in_pieces(path: Path) -> None:
+    load_config(path, ["nowcast.compute.compile=true"])
+    message = refusal(path, "nowcast.compute.compile=true", "zero_optimization.stage=3")
+    assert "nowcast.compute.compile cannot be used with zero_optimization.stage 3" in message
