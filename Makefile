@@ -12,7 +12,7 @@ help:
 	@echo "make demo        radar files to a forecast picture, under 6 minutes on 2 cores"
 	@echo "make check       lint, format, types, fast tests"
 	@echo "make test        all tests but those of several hosts"
-	@echo "make test-hosts  several hosts, many ranks, injected faults"
+	@echo "make test-hosts  several hosts, many ranks, every precision, injected faults"
 	@echo "make bench       speed against limits and peers measured in the same run"
 	@echo "make clean       removes what the others made, .venv too"
 

@@ -184,8 +184,8 @@ class Engine:
                 raise
             raise UserError(
                 f"torch.compile failed on {host()} ({in_one_line(error)[:300]}); see that there is a C++ compiler (Debian: g++), remove "
-                "its cache (TORCHINDUCTOR_CACHE_DIR, else torchinductor_* in the folder of temporary files) where it was interrupted, or set "
-                "nowcast.compute.compile to false"
+                "its cache (TORCHINDUCTOR_CACHE_DIR, else torchinductor_* in the folder of temporary files) where it was interrupted, or "
+                "set nowcast.compute.compile to false"
             ) from error
         return prediction
 

@@ -14,7 +14,7 @@ from tests.ds_nowcast.conftest import TINY
 from tests.ds_nowcast.ema_case import CASES, MOVES, OVERFLOW, STEPS, TO_THREE_RANKS, TURNED
 from tests.launching import launch
 
-pytestmark = [pytest.mark.launch, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 EVERY_CASE = pytest.mark.parametrize("name", CASES)
 ROUNDING = 1e-6  # of float32, in weights of about 0.5
 

@@ -55,7 +55,7 @@ def difference(ours: list[float], theirs: list[float]) -> float:
     return max(abs(a / b - 1) for a, b in pairs if math.isfinite(b))
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @EVERY_CASE
 def test_losses_and_gradient_norms_are_those_of_plain_pytorch(reports: Reports, case: Case) -> None:
     ours, plain = reports[str(case)]["ours"], reports[str(case)]["plain"]
@@ -68,7 +68,7 @@ def test_losses_and_gradient_norms_are_those_of_plain_pytorch(reports: Reports, 
     assert norms < most_norm
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @EVERY_CASE
 def test_steps_are_skipped_and_the_loss_scale_falls_as_in_plain_pytorch(reports: Reports, case: Case) -> None:
     ours, plain = reports[str(case)]["ours"], reports[str(case)]["plain"]
@@ -80,7 +80,7 @@ def test_steps_are_skipped_and_the_loss_scale_falls_as_in_plain_pytorch(reports:
         assert ours["applied"].count(False) == (case.precision == "autocast fp16")
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @EVERY_CASE
 def test_an_infinite_gradient_on_one_rank_is_skipped_on_all(reports: Reports, case: Case) -> None:
     ours = reports[str(case)]["ours"]
@@ -91,7 +91,7 @@ def test_an_infinite_gradient_on_one_rank_is_skipped_on_all(reports: Reports, ca
     assert after["loss_scales"] == [ours["loss_scales"][-1] / (2 if "fp16" in case.precision.split() else 1)]
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @EVERY_CASE
 def test_the_model_is_given_the_type_that_it_computes_in(reports: Reports, case: Case) -> None:
     kind = case.precision.split()[0]
@@ -99,7 +99,7 @@ def test_the_model_is_given_the_type_that_it_computes_in(reports: Reports, case:
     assert reports[str(case)]["ours"]["dtype"] == expected
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @pytest.mark.parametrize("case", [case for case in CASES if case.is_resumed], ids=str)
 def test_a_new_engine_goes_on_from_a_checkpoint_as_the_old_one(reports: Reports, case: Case) -> None:
     resumed, on = reports[str(case)]["ours"]["resumed"], reports[str(case)]["ours"]["on"]
@@ -110,7 +110,7 @@ def test_a_new_engine_goes_on_from_a_checkpoint_as_the_old_one(reports: Reports,
         assert resumed["losses"] == pytest.approx(on["losses"], rel=1e-6 if case.precision == "fp32" else 1e-3)
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 def test_a_run_whose_every_step_overflows_counts_them_and_ends(shards: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = [

@@ -13,7 +13,7 @@ import pytest
 from ds_nowcast import order
 from tests.launching import Ended, launch
 
-pytestmark = pytest.mark.launch
+pytestmark = pytest.mark.hosts
 STEPS, BATCH = 10, 6
 WAYS = {1: (2, 3), 2: (3, 1), 3: (1, 2)}  # ranks: (micro-batch, accumulation)
 

@@ -16,7 +16,7 @@ from ds_nowcast.planning.training import Training, training_of
 from tests.ds_nowcast.planning.memory_case import BASE, DISK, MEMORY, config_of
 from tests.launching import launch
 
-pytestmark = [pytest.mark.launch, pytest.mark.timeout(600)]  # many cases in one launch
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]  # many cases in one launch
 # What is freed goes back at once: what the process holds is then what torch holds
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 RANKS = 2
