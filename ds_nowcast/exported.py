@@ -6,7 +6,7 @@ Reading executes nothing from the files: weights are safetensors, the model is o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,10 +24,10 @@ from ds_nowcast.config import RunConfig
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import thresholds_of
 from ds_nowcast.models import NowcastModel, checked_options, draw_weights, outline
+from ds_nowcast.safetensors_file import as_safetensors
 from ds_nowcast.stream.augment import augmented_shape
 
 FORMAT_VERSION = 2
-_TYPES = {torch.float32: "F32", torch.int64: "I64"}  # a model's weights, and the counter of a BatchNorm
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -143,33 +143,12 @@ def write_weights(
     """
     weights = iter(weights)
     try:
-        write_atomically(path, _as_safetensors(layout, weights))
+        write_atomically(path, as_safetensors(layout, weights))
     finally:
         for _ in weights:
             pass
     if card is not None:
         write_atomically(path.with_suffix(".json"), card.to_json())
-
-
-def _as_safetensors(
-    layout: Mapping[str, torch.Tensor], weights: Iterator[tuple[str, torch.Tensor]]
-) -> Iterator[bytes | memoryview]:
-    """The file's bytes in pieces: the library's own writer wants all tensors in memory, and then doubles them.
-
-    https://huggingface.co/docs/safetensors: 8 bytes of the header's length, little-endian; a JSON header, filled up with
-    spaces to a multiple of 8; the tensors end to end.
-    """
-    header, end = dict[str, Any](), 0
-    for name, tensor in layout.items():
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    for expected in layout:
-        name, tensor = next(weights)
-        assert name == expected and (tensor.shape, tensor.dtype) == (layout[name].shape, layout[name].dtype)
-        yield tensor.contiguous().view(-1).numpy().data.cast("B")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -194,7 +173,8 @@ def check_weights(model: NowcastModel, weights: dict[str, torch.Tensor], path: P
         if theirs is None or ours is None or theirs.shape != ours.shape:
             shapes = [("absent" if tensor is None else str(tuple(tensor.shape))) for tensor in (theirs, ours)]
             raise UserError(
-                f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for"
+                f"{path} holds another model's weights: {name} is {shapes[0]} there and {shapes[1]} in the model asked for; "
+                "give the weights of this model, or the model of these weights (its .json beside them says which)"
             )
 
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps(found.to_json(), indent=1))
         else:
-            show(found)
+            show(found, quiet=args.quiet)
         return 0
 
     return ends_politely(run)

@@ -241,7 +241,7 @@ class Training:
     def evaluate_or_save(self, stop: StopRequest) -> None:
         """`evaluate`; what has been trained is saved where a rank cannot get at the samples any more."""
         try:
-            with self.engine.averaged(StoppedError):
+            with self.engine.averaged(StoppedError, SourceError):
                 self.evaluate(stop)
         except SourceError as error:  # on all ranks
             self.end_for(error)

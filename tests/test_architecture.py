@@ -18,6 +18,8 @@ DOORS = {
         "ds_nowcast/engine/engine.py",
         "ds_nowcast/engine/placing.py",
         "ds_nowcast/engine/portable.py",
+        "ds_nowcast/engine/starting.py",
+        "ds_nowcast/engine/writer.py",
     },
     "webdataset": {"data_prep/building/task.py", "data_prep/workers/imports.py", "ds_nowcast/stream/pipeline.py"},
     "matplotlib": {"data_prep/pictures/canvas.py"},

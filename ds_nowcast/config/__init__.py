@@ -85,11 +85,16 @@ class RunConfig(DeepSpeedKeys):
 
     def for_deepspeed(self, batch: Batch) -> dict[str, Any]:
         """What the engine is given: its own keys, the batch solved, "auto" filled in."""
-        keys = self.to_dict()
+        keys, steps = self.to_dict(), self.nowcast.steps
         del keys["nowcast"]
-        params = keys.get("scheduler", {}).get("params", {})
-        if params.get("total_num_steps") == "auto":
-            params["total_num_steps"] = self.nowcast.steps
+        keys["optimizer"] = self.optimizer.model_dump(mode="json", exclude_unset=True)
+        if self.scheduler is None:
+            keys.pop("scheduler", None)
+        else:
+            keys["scheduler"] = self.scheduler.model_dump(mode="json", exclude_unset=True)
+            params = keys["scheduler"].get("params", {})
+            found = {"total_num_steps": steps, "warmup_num_steps": max(1, min(1000, steps // 10))}
+            params |= {name: value for name, value in found.items() if params.get(name) == "auto"}
         return keys | {
             "train_batch_size": batch.total,
             "train_micro_batch_size_per_gpu": batch.micro,

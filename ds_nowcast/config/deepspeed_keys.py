@@ -11,9 +11,17 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ds_nowcast.config import deepspeed_sections as sections
-from ds_nowcast.config.optimizer_keys import ZERO_UNTESTED, Optimizer, Scheduler
+from ds_nowcast.config.optimizer_keys import (
+    ZERO_UNTESTED,
+    AdamW,
+    AdamWParams,
+    Optimizer,
+    Scheduler,
+    WarmupCosineLR,
+    WarmupCosineLRParams,
+)
 from ds_nowcast.config.precision_rules import precision_problems
-from ds_nowcast.config.strict import NOT_NULL, Strict
+from ds_nowcast.config.strict import Strict
 from ds_nowcast.config.zero_keys import ZeroOptimization
 
 _REMOVED = "DeepSpeed has removed it"
@@ -67,9 +75,18 @@ class DeepSpeedKeys(Strict):
     train_batch_size: BatchSize | None = Field(None, description="samples per optimizer step over all ranks")
     train_micro_batch_size_per_gpu: BatchSize | None = Field(None, description="samples per forward pass of one rank")
     gradient_accumulation_steps: BatchSize | None = Field(None, description="forward passes per optimizer step")
-    optimizer: Optimizer = Field(description="the optimizer: its type and params")
-    scheduler: Annotated[Scheduler | None, NOT_NULL] = Field(
-        None, description="the learning rate's course: its type and params (absent: constant)"
+    optimizer: Optimizer = Field(
+        default_factory=lambda: AdamW(type="AdamW", params=AdamWParams(weight_decay=0.01, torch_adam=True)),
+        description="the optimizer: its type and params (absent: torch's AdamW, learning rate 1e-3, weight decay 0.01)",
+    )
+    scheduler: Scheduler | None = Field(
+        default_factory=lambda: WarmupCosineLR(
+            type="WarmupCosineLR",
+            params=WarmupCosineLRParams(
+                total_num_steps="auto", warmup_num_steps="auto", warmup_type="linear", cos_min_ratio=0.01
+            ),
+        ),
+        description="the learning rate's course: its type and params (null: constant; absent: warm-up, then a cosine)",
     )
     gradient_clipping: float = Field(
         ge=0, description="largest global gradient norm, 0 for no clipping; DeepSpeed clips at 1.0 if it is not stated"

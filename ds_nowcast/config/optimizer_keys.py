@@ -202,7 +202,9 @@ class OneCycleParams(SchedulerParams):
 class WarmupParams(SchedulerParams):
     """What the warm-up schedulers share."""
 
-    warmup_num_steps: Steps = Field(1000, description="optimizer steps until the full learning rate")
+    warmup_num_steps: Steps | Literal["auto"] = Field(
+        1000, description="optimizer steps until the full learning rate; auto is a tenth of nowcast.steps, 1000 at most"
+    )
     warmup_type: Literal["log", "linear"] = Field("log", description="shape of the rise")
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from data_prep.errors import ExpectedError
 from ds_nowcast.config.nowcast_keys import EmaKeys
 from ds_nowcast.engine.portable import MEAN, MEAN_UPDATES, holders, trained
 
@@ -73,8 +72,8 @@ class Ema:
     def in_place(self, *alike: type[Exception]) -> Iterator[None]:
         """The mean in the place of the weights. Every rank must enter and leave; nothing may be trained or saved within.
 
-        alike: exceptions that all ranks raise if one does, beside ExpectedError. After any other the model of this rank
-        keeps the mean, as the other ranks cannot be met any more and the launch is over.
+        alike: exceptions that all ranks raise if one does. After any other the model of this rank keeps the mean: making it
+        anew takes all ranks, which cannot be met any more, and the launch is over.
         """
         if self._updates == 0:  # the mean is the weights
             yield
@@ -85,7 +84,7 @@ class Ema:
             yield
         except BaseException as error:
             self._exchange()
-            if isinstance(error, (ExpectedError, *alike)):
+            if isinstance(error, alike):
                 self._tell_the_model()
             raise
         self._exchange()

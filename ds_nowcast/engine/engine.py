@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +19,16 @@ if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns on every rank that it found none
 
 import deepspeed
-from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
-from deepspeed.utils import logger as deepspeed_logger
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import nn
-from torch._utils import _unflatten_dense_tensors
 
 from data_prep.errors import UserError
 from ds_nowcast.config.nowcast_keys import ComputeKeys, EmaKeys
-from ds_nowcast.engine.build_locks import clear_dead_locks
+from ds_nowcast.engine import whole
 from ds_nowcast.engine.ema import Ema
-from ds_nowcast.engine.moving import Move, full_shape, in_one_line, room
+from ds_nowcast.engine.moving import Move, full_shape
+from ds_nowcast.engine.starting import compiling, starting
+from ds_nowcast.engine.writer import RememberingWriter
 from ds_nowcast.launch.environment import host
 from ds_nowcast.ranks import Ranks
 
@@ -39,23 +36,14 @@ from ds_nowcast.ranks import Ranks
 UNIVERSAL_INFO = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
 _SCALER = "autocast_scaler"  # in the client state
 
-# What it warns of where nothing is wrong: the first learning rate at every start, the absence of tensor parallelism.
-_NO_WARNINGS = ("scheduler before it has started", "MPU is not provided")
-deepspeed_logger.addFilter(lambda record: not any(text in str(record.msg) for text in _NO_WARNINGS))
-
-
-# What only shows in DeepSpeed's log; its log is otherwise kept to warnings.
-_LOGGING_KEYS = ("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state", "comms_logger", "timers")
-
 
 @dataclass(frozen=True)
 class Stepped:
     """What an optimizer step did."""
 
     applied: bool  # False where gradients overflowed and the weights stayed
-    grad_norm: (
-        float | None
-    )  # before clipping; not finite where it overflowed; None where the config says not to compute it
+    # before clipping; not finite where it overflowed; None where the config says not to compute it
+    grad_norm: float | None
     lr: float  # of this step
     loss_scale: float  # for the next one; 1 but for float16
 
@@ -70,26 +58,6 @@ def _unlink_shared_memory(ranks: Ranks) -> None:
     name = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{ranks.rank}"
     with suppress(OSError):
         Path("/dev/shm", name).unlink(missing_ok=True)
-
-
-class _RememberingCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]  # deepspeed has no types
-    """Writes as DeepSpeed does, but a failed write is kept for later: an exception would leave other ranks in a barrier."""
-
-    failure: str | None = None
-
-    def save(self, state_dict: Any, path: str) -> None:
-        self.remembering(super().save)(state_dict, path)
-
-    def remembering(self, write: Callable[..., None]) -> Callable[..., None]:
-        """`write`, but it keeps its failure here instead of raising it."""
-
-        def remembered(*args: Any) -> None:
-            try:
-                write(*args)
-            except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
-                self.failure = f"{args[-1]}: {in_one_line(error)}; {room(Path(args[-1]))}"
-
-        return remembered
 
 
 class Engine:
@@ -109,29 +77,12 @@ class Engine:
         Raises UserError where DeepSpeed does not take the config here (float16 on most CPUs, say).
         """
         compute = compute or ComputeKeys()
-        # DeepSpeed's own calls would warn in each step
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-        asked = any(config.get(key) for key in _LOGGING_KEYS)
-        deepspeed_logger.setLevel((logging.INFO if asked else logging.WARNING) if ranks.first else logging.ERROR)
         self._ranks = ranks
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        clear_dead_locks()
-        try:
+        with starting(config):
             self._engine, *_ = deepspeed.initialize(model=model, model_parameters=self._parameters, config=config)
-        except (ValueError, NotImplementedError, AssertionError) as error:
-            why = " ".join(str(error).split()).rstrip(".")
-            raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
-        except RuntimeError as error:
-            if "JIT load" not in str(error) and "building extension" not in str(error):
-                raise
-            needed = "a C++ compiler and Python's headers (Debian: g++ and python3-dev)"
-            if "async_io" in str(error):
-                needed += " and libaio (Debian: libaio-dev), or offload to device 'cpu' instead of 'nvme'"
-            raise UserError(
-                f"DeepSpeed cannot compile what it needs on {host()} ({str(error).splitlines()[0]}); install {needed}"
-            ) from error
         _unlink_shared_memory(ranks)
-        self._writer = _RememberingCheckpointEngine(self._engine._config)
+        self._writer = RememberingWriter(self._engine._config)
         self._engine.checkpoint_engine = self._writer
         self._engine._copy_recovery_script = self._writer.remembering(self._engine._copy_recovery_script)
         self._hyperparameters = dict(config["optimizer"].get("params", {}))
@@ -140,9 +91,9 @@ class Engine:
         self._scales_itself = self._stage == 0 and self.dtype == torch.float16
         self._memory_format = torch.channels_last if compute.channels_last else torch.preserve_format
         if self._plain:
-            self._guard_optimizer()
+            whole.guard(self._engine.optimizer)
         elif self._stage == 0:
-            self._undo_first_step()
+            whole.undo_first_step(self._engine.optimizer, self._parameters)
         if compute.compile:
             self._engine.compile()
         self._ema = Ema(self._engine, ema)
@@ -175,18 +126,10 @@ class Engine:
         return torch.float16 if self._engine.fp16_enabled() else torch.float32
 
     def __call__(self, past_BTHW: torch.Tensor) -> torch.Tensor:
-        """The model's forecast of past frames in float32; gradients only in training mode."""
+        """The model's forecast of past frames, given in float32, in what the model computes in. Raises UserError."""
         past_BTHW = past_BTHW.to(dtype=self.dtype, memory_format=self._memory_format)
-        try:
+        with compiling():
             prediction: torch.Tensor = self._engine(past_BTHW)
-        except Exception as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            raise UserError(
-                f"torch.compile failed on {host()} ({in_one_line(error)[:300]}); see that there is a C++ compiler (Debian: g++), remove "
-                "its cache (TORCHINDUCTOR_CACHE_DIR, else torchinductor_* in the folder of temporary files) where it was interrupted, or "
-                "set nowcast.compute.compile to false"
-            ) from error
         return prediction
 
     def train(self, mode: bool = True) -> None:
@@ -198,7 +141,8 @@ class Engine:
 
         At ZeRO 0 in float16 it divides them by the loss scale too, but leaves it to us to multiply the loss by it.
         """
-        self._engine.backward(loss * self._loss_scale() if self._scales_itself else loss)
+        with compiling():  # of the backward pass, in its turn
+            self._engine.backward(loss * self._loss_scale() if self._scales_itself else loss)
 
     def step(self) -> Stepped | None:
         """After each backward; None before the last micro-batch of an optimizer step."""
@@ -207,7 +151,7 @@ class Engine:
             return None
         lr, norm, scale = float(self._engine.get_lr()[0]), None, self._loss_scale()
         if self._plain:
-            norm = self._own_grad_norm()
+            norm = whole.grad_norm(self._parameters) / scale
             self._engine.optimizer.overflow = not math.isfinite(norm)
         self._ema.before_step()
         self._engine.step()
@@ -251,38 +195,6 @@ class Engine:
     def _scaler_state(self) -> dict[str, Any]:
         return {} if self._autocast_scaler is None else {_SCALER: self._autocast_scaler.state_dict()}
 
-    def _own_grad_norm(self) -> float:
-        """The norm that DeepSpeed does not tell at ZeRO 0 without half precision; gradients are reduced by now."""
-        grads = [p.grad for p in self._parameters if p.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) if grads else 0.0
-        return norm / self._loss_scale()
-
-    def _guard_optimizer(self) -> None:
-        """At ZeRO 0 in fp32 DeepSpeed would step on infinite gradients: skip such steps, as the other stages do.
-
-        `overflow` is what it asks its own optimizers for: then it counts the step as skipped and leaves the schedule.
-        """
-        optimizer = self._engine.optimizer
-        step, optimizer.overflow = optimizer.step, False
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            return None if optimizer.overflow else step(*args, **kwargs)
-
-        optimizer.step = guarded
-
-    def _undo_first_step(self) -> None:
-        """Of half precision at ZeRO 0, where DeepSpeed makes a step on zero gradients, for the optimizer to have its state.
-
-        It decays the weights, and Adam's bias correction would count it: the first steps would be a quarter too short.
-        """
-        optimizer = self._engine.optimizer.optimizer
-        for counted in (*optimizer.param_groups, *optimizer.state.values()):
-            if "step" in counted:
-                counted["step"] = counted["step"] * 0  # a number or a tensor
-        masters = self._masters()
-        for parameter in self._parameters:
-            masters[id(parameter)].detach().copy_(parameter)
-
     def _apply_hyperparameters(self) -> None:
         """The config's, where a resume has changed them: a checkpoint brings its own. A scheduler makes its own lr."""
         if hasattr(self._engine.optimizer, "clip_grad"):
@@ -295,7 +207,7 @@ class Engine:
     def averaged(self, *alike: type[Exception]) -> AbstractContextManager[None]:
         """Within it the running mean is in the place of the weights, for forecasts and for `weights`; if none is kept, they stay.
 
-        Every rank must enter and leave. alike: exceptions that all ranks raise if one does, beside ExpectedError.
+        Every rank must enter and leave. alike: exceptions that all ranks raise if one does.
         """
         return self._ema.in_place(*alike)
 
@@ -304,7 +216,7 @@ class Engine:
 
         Every rank must go through to the end: all take part in putting each one together.
         """
-        masters = self._masters()
+        masters = whole.masters(self._engine.optimizer) if self._stage == 0 and not self._plain else {}
         for name, parameter in self._engine.module.named_parameters():
             full = masters.get(id(parameter), parameter) if self._stage == 0 else safe_get_full_fp32_param(parameter)
             if self._ranks.first:
@@ -323,22 +235,6 @@ class Engine:
     @staticmethod
     def _as_exported(buffer: torch.Tensor) -> torch.Tensor:
         return buffer.float() if buffer.is_floating_point() else buffer
-
-    def _masters(self) -> dict[int, torch.Tensor]:
-        """The fp32 copies, by the parameter's id, that half precision keeps at ZeRO 0 and DeepSpeed does not hand out."""
-        if self._stage > 0 or self._plain:
-            return {}
-        optimizer = self._engine.optimizer
-        halves = optimizer.fp16_groups  # of bf16 too
-        if hasattr(optimizer, "fp32_groups"):
-            masters = optimizer.fp32_groups
-        else:  # around a fused optimizer they lie end to end
-            masters = [
-                _unflatten_dense_tensors(flat, group)  # type: ignore[no-untyped-call]
-                for flat, group in zip(optimizer.fp32_groups_flat, halves, strict=True)
-            ]
-        pairs = [pair for groups in zip(halves, masters, strict=True) for pair in zip(*groups, strict=True)]
-        return {id(half): master for half, master in pairs}
 
     def save(self, folder: Path, tag: str, client_state: dict[str, Any]) -> str | None:
         """Writes `folder/tag` without moving `latest`. Returns why this rank's write failed, None if it did not."""

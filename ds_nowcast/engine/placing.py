@@ -9,9 +9,13 @@ import deepspeed
 import torch
 from torch import nn
 
+from ds_nowcast.engine.starting import starting
+
 
 def placing(config: dict[str, Any]) -> Callable[[nn.Module], None]:
     """What takes a module that has just got its weights, for an engine of that config. Every rank must call it alike.
+
+    It raises UserError where DeepSpeed does not take the config here.
 
     At ZeRO 0 to 2 it does nothing: there the engine takes a whole model.
     """
@@ -27,10 +31,12 @@ def placing(config: dict[str, Any]) -> Callable[[nn.Module], None]:
             return
         if first:  # as DeepSpeed's own engine adds to a model that is cut up in part
             first[0].convert_to_zero_parameters(param_list=held)  # type: ignore[attr-defined]
-        else:
+            return
+        with starting(config):
             deepspeed.init_distributed(dist_init_required=False)  # else it holds the batch against a world of one
-            deepspeed.zero.Init(module=module, config_dict_or_path=config)  # no dtype: it would take another one
-            first.append(held[0])
+            # not the module, whose parts are not drawn yet; no dtype: it would take another one
+            deepspeed.zero.Init(module=nn.ParameterList(held), config_dict_or_path=config)
+        first.append(held[0])
 
     return place
 

@@ -42,6 +42,8 @@ class Options(Strict):
     def _one_weight_more(self) -> Options:
         if (self.thresholds is None) != (self.weights is None):
             raise ValueError("thresholds and weights belong together; give both or neither")
+        if self.weights and not any(self.weights):
+            raise ValueError("weights are all 0, and so would be the loss; give at least one above 0")
         if self.thresholds and self.weights and len(self.weights) != len(self.thresholds.values) + 1:
             raise ValueError(
                 f"weights are {len(self.weights)}; give {len(self.thresholds.values) + 1}, one below the first threshold "

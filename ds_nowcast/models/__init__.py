@@ -53,8 +53,10 @@ class NowcastModel(nn.Module):
             nn.init.normal_(module.weight, std=math.sqrt(2.0 / inputs_of(module)), generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
+            module.reset_parameters()
         else:
-            cast(Callable[[], None], module.reset_parameters)()
+            raise TypeError(f"{type(self).__name__}.draw does not say how {name} ({type(module).__name__}) begins")
 
     def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         """`block(*inputs)`. A model's forward calls each of its larger blocks through this."""

@@ -81,7 +81,7 @@ class Activations:
             past_BTHW = past_BTHW.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
             prediction_BTHW = model(past_BTHW)
-        return self._loss(prediction_BTHW, target_BTHW, valid_BTHW.float(), 0)
+        return self._loss(prediction_BTHW, target_BTHW, valid_BTHW.float(), keys.steps)  # facl: its heavier part
 
     @cached_property
     def flops(self) -> tuple[int, int]:

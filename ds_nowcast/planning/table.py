@@ -16,12 +16,13 @@ from ds_nowcast.planning.training import precision
 _WIDTH = 140  # where there is no terminal
 
 
-def show(plan: Plan) -> None:
-    """Prints it."""
+def show(plan: Plan, *, quiet: bool = False) -> None:
+    """Prints it. quiet: only what fits and what to take."""
     console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
-    for line in _lines(plan):
-        console.print(line, markup=False)
-    console.print(_table(plan))
+    if not quiet:
+        for line in _lines(plan):
+            console.print(line, markup=False)
+        console.print(_table(plan))
     for line in _advice(plan):
         console.print(line, markup=False, soft_wrap=True)
 

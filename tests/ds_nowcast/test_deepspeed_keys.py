@@ -127,7 +127,6 @@ def test_every_problem_has_its_own_line_with_the_file_in_front() -> None:
         ("optimizer.params.betas", [0.9], "optimizer.params.betas is [0.9]; give at least 2 entries"),
         ("optimizer.params.betas", [0.9, "x"], 'optimizer.params.betas.1 is "x"; give a number'),
         ("scheduler.params.total_num_steps", "1000", "total_num_steps is \"1000\"; give a whole number or 'auto'"),
-        ("scheduler", None, "scheduler: null is no setting here; leave the key out"),
         ("log_level", "loud", "log_level is \"loud\"; give 'debug', 'info', 'warning', 'error' or 'critical'"),
     ],
 )

@@ -26,7 +26,7 @@ WRONG_SETTINGS = [
     ),
     (["nowcast.model.widht=4"], "unknown key 'widht'; did you mean 'width'?"),
     (["nowcast.evaluation.evry=4"], "did you mean 'nowcast.evaluation.every'?"),
-    (["nowcast.loss.weights.mes=1"], "loss 'mes' is not known; choose one of mse, mae"),
+    (["nowcast.loss.weights.mes=1"], "loss 'mes' is not known; did you mean 'mse'?"),
     (["nowcast.model.name=transformer"], "model 'transformer' is not known; choose one of unet"),
     (
         ["train_batch_size=9", "gradient_accumulation_steps=2"],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deepspeed.runtime.config import DeepSpeedConfig
 
 from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig, load_config
@@ -161,11 +162,22 @@ def test_deepspeed_is_given_its_own_keys_with_the_batch_solved_and_auto_filled_i
     assert config.to_dict()["scheduler"]["params"]["total_num_steps"] == "auto", "the config itself is unchanged"
 
 
-def test_a_config_without_a_scheduler_keeps_its_learning_rate(path: Path) -> None:
-    data = {key: value for key, value in TINY.items() if key != "scheduler"}
-    path.write_text(json.dumps(data))
+def test_a_config_whose_scheduler_is_null_keeps_its_learning_rate(path: Path) -> None:
+    path.write_text(json.dumps({**TINY, "scheduler": None}))
     config: RunConfig = load_config(path)
     assert "scheduler" not in config.for_deepspeed(config.batch(1))
+
+
+def test_adamw_with_a_warm_up_and_a_cosine_is_what_a_config_gets_that_says_nothing(path: Path) -> None:
+    path.write_text(json.dumps({key: value for key, value in TINY.items() if key not in ("optimizer", "scheduler")}))
+    config = load_config(path, ["nowcast.steps=300"])
+    theirs = DeepSpeedConfig(config.for_deepspeed(config.batch(1)))
+    assert theirs.optimizer_name == "adamw"
+    assert theirs.optimizer_params == {"weight_decay": 0.01, "torch_adam": True}
+    assert theirs.scheduler_name == "WarmupCosineLR"
+    assert (theirs.scheduler_params["total_num_steps"], theirs.scheduler_params["warmup_num_steps"]) == (300, 30)
+    long = load_config(path, ["nowcast.steps=55800"])
+    assert long.for_deepspeed(long.batch(1))["scheduler"]["params"]["warmup_num_steps"] == 1000
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train_batch_size": 8, "gradient_accumulation_steps": 2, "gradient_clipping": 1.0,
         "zero_optimization": {"stage": 0},
         "optimizer": {"type": "AdamW", "params": {"lr": 3e-4, "weight_decay": 0.01, "torch_adam": True}},
+        "scheduler": None,
         "nowcast": {
             "steps": STEPS, "seed": 3, "model": {"name": "unet", "width": 8, "levels": 2, "groups": 2},
             "loss": {"weights": LOSS, "options": {"huber": {"delta": 0.1}, "balanced_mse": BALANCE}},
