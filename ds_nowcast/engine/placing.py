@@ -28,6 +28,7 @@ def placing(config: dict[str, Any]) -> Callable[[nn.Module], None]:
         if first:  # as DeepSpeed's own engine adds to a model that is cut up in part
             first[0].convert_to_zero_parameters(param_list=held)  # type: ignore[attr-defined]
         else:
+            deepspeed.init_distributed()  # else it reads the config as one of a single rank, and refuses the batch
             deepspeed.zero.Init(module=module, config_dict_or_path=config)  # no dtype: it would take another one
             first.append(held[0])
 
