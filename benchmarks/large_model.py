@@ -188,7 +188,7 @@ def _predictions(planned: Plan, base: int) -> list[str]:
     parts, disk = planned.own.parts, planned.disk
     step = parts.device + parts.host
     return [
-        f"predicted: optimizer steps {gb(step)} GB a rank beside libraries ({gb(base)}, a training of {SMALLEST}), fullest in {planned.own.when}: "
+        f"predicted: optimizer steps {gb(step)} GB a rank beside libraries ({gb(base)}), fullest in {planned.own.when}: "
         f"weights {gb(parts.weights)}, gradients {gb(parts.gradients)}, optimizer {gb(parts.optimizer)}, buffers {gb(parts.buffers)}, "
         f"activations {gb(parts.activations)}, host {gb(parts.host)}",
         f"predicted: checkpoint {gb(disk.checkpoint)} GB, exported model {gb(disk.exported)} GB",
