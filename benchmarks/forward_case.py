@@ -12,12 +12,11 @@ import ds_nowcast.engine  # first: it sets up what deepspeed reads when it is im
 import deepspeed
 import torch
 
+from benchmarks.watching import CONSTRUCTED, FORECAST
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import load_config
 from ds_nowcast.models import draw_weights, outline_of
 from ds_nowcast.ranks import Ranks
-
-CONSTRUCTED, FORECAST = "constructed", "forecast"
 
 
 def main() -> None:

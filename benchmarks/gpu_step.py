@@ -29,7 +29,7 @@ from ds_nowcast import ranks as process_group
 from ds_nowcast.models import outline_of
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.peak import peak
-from ds_nowcast.planning.training import training_of
+from ds_nowcast.planning.training import Device, training_of
 from ds_nowcast.ranks import Ranks
 
 EPOCH = 35_718  # windows of SEVIR's training split
@@ -139,7 +139,7 @@ def _check_equal(found: list[Timed]) -> None:
 @cache
 def _measured(model: str, settings: tuple[str, ...], size: int, channels_last: bool) -> Activations:
     config = config_of(Way(2, 1, channels_last=channels_last), model, list(settings))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
     return Activations(config, (size, size), device, encoding_named(ENCODING))
 
 

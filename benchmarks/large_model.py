@@ -19,12 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import open_archive, simulate
-from benchmarks.forward_case import CONSTRUCTED, FORECAST
 from benchmarks.report import cores
-from benchmarks.watching import Phase, launch, scratch, size_of, watch
+from benchmarks.watching import CONSTRUCTED, FORECAST, Phase, launch, scratch, size_of, watch
 from data_prep.console import ends_politely, positive
-from ds_nowcast.plan import Asked, plan
-from ds_nowcast.planning.findings import Plan
+from ds_nowcast.planning.findings import Asked, Plan, plan
 from ds_nowcast.training.checkpoints import tag_of
 from ds_nowcast.training.run_folder import RunFolder
 
@@ -76,7 +74,6 @@ def _run(args: argparse.Namespace) -> int:
     out = args.out or scratch()
     out.mkdir(parents=True, exist_ok=True)
     config, settings = out / "config.json", [*_model(args), *args.set]
-    batch = [f"train_batch_size={args.ranks}", f"nowcast.steps={args.steps}"]
     batch = {"train_batch_size": args.ranks, "train_micro_batch_size_per_gpu": 1}
     config.write_text(json.dumps(CONFIG | batch | {"nowcast": CONFIG["nowcast"] | {"steps": args.steps}}))
     planned = plan(Asked(config, settings, args.ranks, "cpu", None, None, args.size))
@@ -86,9 +83,10 @@ def _run(args: argparse.Namespace) -> int:
         f"{cores()} cores",
         soft_wrap=True,
     )
-    prepare(args.size, out)
     work = forecast if args.forward_only else train
-    base = max(phase.peak for phase in work(config, SMALLEST, args, out)[FIRST])
+    if work is train:
+        prepare(args.size, out)
+    base = max(phase.peak for phase in work(config, [*args.set, *SMALLEST], args, out)[FIRST])
     phases = work(config, settings, args, out)
     console.print(_table(phases, planned, base))
     console.print(*_predictions(planned, base), sep="\n", soft_wrap=True)
@@ -125,14 +123,14 @@ def train(config: Path, settings: list[str], args: argparse.Namespace, out: Path
         words = [*settings, f"nowcast.steps={steps}"]
         command = ["--deepspeed_config", config, "--shards", shards, "--run", run.path, "--set", *words]
         started = launch("ds_nowcast.train", command, args.ranks, log)
-        phases[name] = _watched(started, lambda log=log, steps=steps: _phase(run, log, steps), run.path, log)  # type: ignore[misc]
+        phases[name] = _watched(started, lambda log=log, steps=steps: phase_of(run, log, steps), run.path, log)  # type: ignore[misc]
     exported, checkpoint = (run.path / "last.safetensors").stat().st_size, size_of(run.checkpoints / tag_of(args.steps))
     phases["on disk"] = [Phase("checkpoint", disk=checkpoint), Phase("exported model", disk=exported)]
     shutil.rmtree(run.path)
     return phases
 
 
-def _phase(run: RunFolder, log: Path, steps: int) -> str:
+def phase_of(run: RunFolder, log: Path, steps: int) -> str:
     """What a training is doing, by what it has printed and written."""
     said = log.read_text(errors="replace")
     if "ranks on cpu" not in said:

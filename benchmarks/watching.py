@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+CONSTRUCTED, FORECAST = "constructed", "forecast"  # how lines of `benchmarks.forward_case` begin
 PAUSE_S = 0.1  # between looks
 LEFT = 2_000_000_000  # bytes of the machine's memory: with less the launch is ended, before the kernel chooses whom to kill
 # What is freed goes back at once: what a process holds is then what torch holds
