@@ -23,6 +23,7 @@ from benchmarks.report import cores
 from benchmarks.watching import CONSTRUCTED, FORECAST, Phase, launch, scratch, size_of, watch
 from data_prep.console import ends_politely, positive
 from ds_nowcast.planning.findings import Asked, Plan, plan
+from ds_nowcast.planning.training import weight_dtype
 from ds_nowcast.training.checkpoints import tag_of
 from ds_nowcast.training.run_folder import RunFolder
 
@@ -89,7 +90,8 @@ def _run(args: argparse.Namespace) -> int:
     base = max(phase.peak for phase in work(config, [*args.set, *SMALLEST], args, out)[FIRST])
     phases = work(config, settings, args, out)
     console.print(_table(phases, planned, base))
-    console.print(*_predictions(planned, base), sep="\n", soft_wrap=True)
+    told = _shares(planned) if args.forward_only else _predictions(planned, base)
+    console.print(*told, sep="\n", soft_wrap=True)
     found = {name: [asdict(phase) for phase in of_launch] for name, of_launch in phases.items()}
     content = {"parameters": planned.parameters, "libraries": base, "plan": planned.to_json(), "phases": found}
     (out / "large_model.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -180,6 +182,12 @@ def _table(phases: dict[str, list[Phase]], planned: Plan, base: int) -> Table:
             table.add_row(launched, phase.name, *(size if size != gb(0) else "" for size in sizes))
         table.add_section()
     return table
+
+
+def _shares(planned: Plan) -> list[str]:
+    width, ranks = weight_dtype(planned.config).itemsize, planned.batch.ranks
+    whole = planned.parameters * width
+    return [f"the weights: {gb(whole)} GB in {8 * width} bits, a rank's share {gb(whole / ranks)} GB"]
 
 
 def _predictions(planned: Plan, base: int) -> list[str]:
