@@ -8,4 +8,9 @@ from benchmarks import build, codecs, loader, train_step
 from benchmarks.command import main
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks", [loader.run, codecs.decoding, codecs.handing_over, build.run, train_step.run]))
+    sys.exit(
+        main(
+            "benchmarks",
+            [loader.run, codecs.decoding, codecs.handing_over, build.run, train_step.run, train_step.overhead],
+        )
+    )

@@ -56,7 +56,7 @@ class Report:
             "benchmark": self.name,
             "what": self.what,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": python_version(), **{package: _version(package) for package in PACKAGES}},
+            "versions": {"python": python_version(), **{package: package_version(package) for package in PACKAGES}},
             "machine": {"cores": cores(), "accelerator": accelerator()},
             "unit": self.unit,
             "rates": {name: {**asdict(spread(rounds)), "rounds": rounds} for name, rounds in self.rates.items()},
@@ -70,7 +70,8 @@ class Report:
         }  # fmt: skip
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """An installed package's, or that it is absent."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ import ds_configs
 from benchmarks.archive import SPLIT
 from benchmarks.command import Setting, main
 from benchmarks.report import Goal, Report
-from benchmarks.timing import Contender, in_turns
+from benchmarks.timing import Contender, in_turns, spread
 from data_prep.shards.index import Shards
 from data_prep.shards.stored import read_sample
 from ds_nowcast import ranks as process_group
@@ -28,8 +29,11 @@ from ds_nowcast.stream.windows import Sample
 from ds_nowcast.training.step import TrainingStep
 
 SIZE, MICRO, ACCUMULATION = 128, 2, 4  # 384 pixels would take minutes on two cores
-BLIND_ROWS = 9  # not seen in sample 1, twice as many in sample 2, ...: micro-batches differ in valid pixels
 ENGINE, PLAIN = "engine", "plain PyTorch loop"
+TINY, TINY_SIZE = (
+    ["nowcast.model.width=8"],
+    16,
+)  # a model that is almost nothing: what is left is what a step costs beside it
 
 
 def run(setting: Setting) -> Report:
@@ -37,10 +41,8 @@ def run(setting: Setting) -> Report:
     config, ranks = _config(), process_group.join(always=True)
     try:
         torch.set_num_threads(ranks.threads)
-        data, model_keys = config.nowcast.data, config.nowcast.model
-        model = build_model(model_keys.name, model_keys.options, data.input_frames, data.output_frames)
-        shards = setting.archive.shards
-        space, samples = ModelSpace(shards.index.codes, data.input_frames, ranks.device), _samples(shards, config)
+        model, shards = _model(config), setting.archive.shards
+        space, samples = _space(setting, config, ranks), _samples(shards, config, SIZE)
         plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
         ours = engine_step(model, config, space, ranks, samples)
         _check_equal(plain(), ours())
@@ -59,22 +61,57 @@ def run(setting: Setting) -> Report:
     return Report("train_step", what, "samples/s", rates, [Goal(ENGINE, [PLAIN], 0.95)])
 
 
-def _config() -> RunConfig:
+def overhead(setting: Setting) -> Report:
+    """What the engine costs a step beside the model, at every ZeRO stage, in CPU time: a busy machine does not lengthen that."""
+    configs = [_config(*TINY, f"zero_optimization.stage={stage}") for stage in range(4)]
+    ranks, steps = process_group.join(always=True), 2 if setting.quick else 10
+    try:
+        torch.set_num_threads(ranks.threads)
+        space, samples = _space(setting, configs[0], ranks), _samples(setting.archive.shards, configs[0], TINY_SIZE)
+        takes = {PLAIN: plain_step(_model(configs[0]).to(ranks.device), configs[0], space, samples)}
+        for stage, config in enumerate(configs):
+            takes[f"ZeRO {stage}"] = engine_step(_model(config), config, space, ranks, samples)
+        first = {name: take() for name, take in takes.items()}
+        for loss in first.values():
+            _check_equal(first[PLAIN], loss)
+        contenders = {name: lambda take=take: sum(bool(take()) for _ in range(steps)) for name, take in takes.items()}
+        rates = in_turns(contenders, setting.rounds, clock=time.process_time)
+    finally:
+        process_group.leave()
+    seconds = {name: 1 / spread(found).median for name, found in rates.items()}
+    beside = {name: f"{1e3 * (own - seconds[PLAIN]):+.1f} ms a step" for name, own in seconds.items() if name != PLAIN}
+    what = f"CPU time of steps of a unet of width 8, fp32, {TINY_SIZE} x {TINY_SIZE} pixels, accumulation {ACCUMULATION}, one rank"
+    return Report("step_overhead", what, "steps per CPU second", rates, [], beside)
+
+
+def _model(config: RunConfig) -> nn.Module:
+    data, model = config.nowcast.data, config.nowcast.model
+    return build_model(model.name, model.options, data.input_frames, data.output_frames)
+
+
+def _space(setting: Setting, config: RunConfig, ranks: Ranks) -> ModelSpace:
+    return ModelSpace(setting.archive.shards.index.codes, config.nowcast.data.input_frames, ranks.device)
+
+
+def _config(*settings: str) -> RunConfig:
     """The committed fp32 run, cut down to one small step; without augmentation, which the plain loop has not."""
     path = Path(ds_configs.__file__).with_name("unet_fp32.json")
     batch = [f"train_batch_size={MICRO * ACCUMULATION}", f"train_micro_batch_size_per_gpu={MICRO}"]
-    return load_config(path, [*batch, "nowcast.data.augment.flip=false", "nowcast.data.augment.rotate=false"])
+    return load_config(
+        path, [*batch, "nowcast.data.augment.flip=false", "nowcast.data.augment.rotate=false", *settings]
+    )
 
 
-def _samples(shards: Shards, config: RunConfig) -> StepCodes:
+def _samples(shards: Shards, config: RunConfig, size: int) -> StepCodes:
     """One step's windows, cut from the middle of the events."""
     window = config.nowcast.data.window
-    top, left = ((side - SIZE) // 2 for side in shards.index.shape)
-    codes_BTHW = torch.empty((MICRO * ACCUMULATION, window, SIZE, SIZE), dtype=torch.uint8)
+    top, left = ((side - size) // 2 for side in shards.index.shape)
+    codes_BTHW = torch.empty((MICRO * ACCUMULATION, window, size, size), dtype=torch.uint8)
+    # more rows not seen in each sample than in the one before: micro-batches differ in valid pixels
     for row, codes_THW in enumerate(codes_BTHW):
         event = read_sample(shards, SPLIT, row % shards.split(SPLIT).samples)[1]
-        codes_THW.copy_(torch.from_numpy(event[:window, top : top + SIZE, left : left + SIZE]))
-        codes_THW[:, : row * BLIND_ROWS] = shards.index.codes.missing
+        codes_THW.copy_(torch.from_numpy(event[:window, top : top + size, left : left + size]))
+        codes_THW[:, : row * size // (2 * len(codes_BTHW))] = shards.index.codes.missing
     return StepCodes(codes_BTHW, [Sample(row, "", "", 0) for row in range(len(codes_BTHW))])
 
 
@@ -126,4 +163,4 @@ def _check_equal(plain: float, ours: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.train_step", [run]))
+    sys.exit(main("benchmarks.train_step", [run, overhead]))

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmarks import large_model
 from benchmarks.archive import replicate
 from benchmarks.report import Goal, Report, publish
 from benchmarks.timing import in_turns, ratio
 from data_prep.simulate import simulate
+from ds_nowcast.training.run_folder import RunFolder
 
 RATES = {"ours": [8.0, 30.0, 10.0], "slow peer": [2.0, 2.0, 2.0], "fast peer": [4.0, 10.0, 1.0]}
 
@@ -95,7 +97,7 @@ def event_of(archive: Path, row: dict[str, str]) -> np.ndarray:
         ("loader", {"loader.json"}),
         ("codecs", {"codecs.json", "threads.json"}),
         ("build", {"build.json"}),
-        ("train_step", {"train_step.json"}),
+        ("train_step", {"train_step.json", "step_overhead.json"}),
     ],
 )
 def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, name: str, files: set[str]) -> None:
@@ -110,3 +112,50 @@ def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, 
     for path in tmp_path.iterdir():
         rates = json.loads(path.read_text())["rates"]
         assert rates and all(found["median"] > 0 for found in rates.values())
+
+
+@pytest.mark.launch
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_where_it_finds_plain_pytorch_and_every_stage_equal(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_step", "--quick", "--micro", "2", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    content = json.loads((tmp_path / "gpu_step.json").read_text())
+    rows = content["rows"]
+    assert {row["stage"] for row in rows} == {None, 0, 1, 2, 3}
+    for row in rows:
+        assert row["samples_per_s"] == pytest.approx(2 / row["seconds"])
+        work = row["samples_per_s"] * content["training_flops_per_sample"]
+        assert row["share"] == pytest.approx(work / content["matrix_flops_per_s"])
+        assert row["epoch_s"] == pytest.approx(35_718 / row["samples_per_s"])
+    assert "an epoch of 35,718 windows" in done.stdout
+
+
+@pytest.mark.slow  # to import deepspeed
+def test_what_one_way_of_training_begins_with_the_others_do() -> None:
+    from benchmarks import gpu_step
+    from benchmarks.gpu_case import Timed, Way
+
+    ours, plain = Timed(Way(2, 4), 1.0, loss=0.100), Timed(Way(None, 4), 1.0, loss=0.101)
+    gpu_step._check_equal([ours, plain, Timed(Way(2, 8), 1.0, loss=0.3), Timed(Way(0, 4), said="out of memory")])
+    with pytest.raises(RuntimeError, match=r"ZeRO 0, as it is begins with a loss of 0[.]11 and ZeRO 2, as it is with"):
+        gpu_step._check_equal([ours, plain, Timed(Way(0, 4), 1.0, loss=0.11)])
+
+
+def test_phases_of_a_launch_are_told_by_what_it_printed_and_wrote(tmp_path: Path) -> None:
+    run, log = RunFolder(tmp_path / "run"), tmp_path / "log"
+    run.checkpoints.mkdir(parents=True)
+    told = {
+        "": "constructing model and engine",
+        "2 ranks on cpu, 1 threads each\n": "optimizer steps",
+        "step 1/2  loss 0.1\n": "optimizer steps",
+        "step 2/2  loss 0.1\n": "evaluation and export",
+        "step 2: val CSI 0.1\n": "saving the checkpoint",
+    }
+    for line, phase in told.items():
+        with log.open("a") as file:
+            file.write(line)
+        assert large_model.phase_of(run, log, 2) == phase
+    (run.checkpoints / "latest").write_text("step_00000002")
+    assert large_model.phase_of(run, log, 2) == "export of the last step"
