@@ -7,7 +7,8 @@ and the forecast, with c(t) the change,
     future(t)(p) = last(p + D(t)(p)) + c(t)(p)
 The publication warps each lead's frame out of the one before, stops gradients between them, and trains motion by a loss
 of its own. Composing the ways instead interpolates the frame once, so that it does not blur from lead to lead; it is
-cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all is trained by any loss of the output.
+cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all is trained by a loss of the output, best
+`mae`: under a squared error the change outruns the motion on real rain (docs/models.md).
 Beyond the image's edge, rain is as on the edge.
 
 The trunk is that of the `unet` (block, up and conv as there); motion is read where it is of `motion_stride`, the
