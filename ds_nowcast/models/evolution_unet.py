@@ -8,7 +8,7 @@ and the forecast, with c(t) the change,
 The publication warps each lead's frame out of the one before, stops gradients between them, and trains motion by a loss
 of its own. Composing the ways instead interpolates the frame once, so that it does not blur from lead to lead; it is
 cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all is trained by a loss of the output, best
-`mae`: under a squared error the change outruns the motion on real rain (docs/models.md).
+`mae` (docs/models.md).
 Beyond the image's edge, rain is as on the edge.
 
 The trunk is that of the `unet` (block, up and conv as there); motion is read where it is of `motion_stride`, the
@@ -31,6 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ds_nowcast.models.trunk import Trunk, TrunkOptions
+
+# Model space per unit of the change's outputs, so that motion learns first: at 1, with a squared error in the loss, the
+# change painted what should have moved, and motion stayed at zero (docs/models.md).
+CHANGE_UNIT = 0.1
 
 
 class Options(TrunkOptions):
@@ -71,7 +75,7 @@ class EvolutionUNet(Trunk):
         """Future frames (B, T_out, H, W) of past ones. Raises UserError when H or W is no multiple of `stride`."""
         features_BCHW = self.features(past_BTHW)
         moved_BTHW = self.run(self.warp, past_BTHW[:, -1:], self.motion_of(features_BCHW[self.motion_level]))
-        future_BTHW: Tensor = moved_BTHW + self.change(features_BCHW[-1])
+        future_BTHW: Tensor = moved_BTHW + CHANGE_UNIT * self.change(features_BCHW[-1])
         return future_BTHW.to(past_BTHW.dtype)
 
     def motion_of(self, features_BCHW: Tensor) -> Tensor:

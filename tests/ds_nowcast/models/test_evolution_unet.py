@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from data_prep.errors import UserError
 from ds_nowcast.models import build_model, outline
-from ds_nowcast.models.evolution_unet import EvolutionUNet, compose, places
+from ds_nowcast.models.evolution_unet import CHANGE_UNIT, EvolutionUNet, compose, places
 
 
 def small(outputs: int = 3, **options: object) -> EvolutionUNet:
@@ -24,7 +24,7 @@ def moving(model: EvolutionUNet, x: float, y: float, change: float = 0.0) -> Evo
         for offset, start in ((-x, 0), (-y, 1)):
             outputs = model.max_motion * math.atanh(offset / model.max_motion) / model.motion_stride
             model.get_parameter("motion.bias")[start::2] = outputs
-        model.get_parameter("change.bias").fill_(change)
+        model.get_parameter("change.bias").fill_(change / CHANGE_UNIT)
     return model
 
 
