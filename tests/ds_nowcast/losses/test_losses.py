@@ -126,6 +126,7 @@ def test_nothing_unseen_reaches_value_or_gradient(loss: Twin, bad: float) -> Non
     assert not spoiled.grad[unseen].any() and spoiled.grad[~unseen].isfinite().all() and spoiled.grad[~unseen].any()
 
 
+@pytest.mark.slow
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_predictions_are_summed_in_float32(loss: Twin, dtype: torch.dtype) -> None:

@@ -33,6 +33,7 @@ def test_the_number_of_parameters_follows_the_formula(width: int, depth: int, pa
     assert parameters({"width": width, "depth": depth}, past, future) == formula
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 12])
 def test_a_fresh_network_keeps_the_scale_of_its_features_at_any_depth(depth: int) -> None:
     torch.manual_seed(0)

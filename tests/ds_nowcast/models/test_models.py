@@ -72,6 +72,7 @@ def test_every_parameter_gets_a_gradient(kind: str) -> None:
     assert not [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-5]
 
 
+@pytest.mark.slow
 @every_model
 def test_training_from_the_first_weights_reaches_every_parameter(kind: str) -> None:
     model, frames = small(kind), past(small(kind))
@@ -84,6 +85,7 @@ def test_training_from_the_first_weights_reaches_every_parameter(kind: str) -> N
     assert not [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
 
 
+@pytest.mark.slow
 @every_model
 def test_bf16_forecasts_are_close_to_fp32(kind: str) -> None:
     model = stirred(kind).eval()
@@ -138,6 +140,7 @@ def step(model: NowcastModel, frames: Tensor) -> tuple[Tensor, list[Tensor], int
     return loss.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None], held
 
 
+@pytest.mark.slow
 @every_model
 def test_checkpointing_activations_holds_less_and_changes_nothing(kind: str) -> None:
     model = stirred(kind).train()

@@ -64,6 +64,7 @@ def test_each_lead_takes_the_skip_of_its_frame_or_all_of_the_last() -> None:
     assert torch.equal(skip_reaches(3, 2), last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("translator", ["gsta", "incepu"])
 def test_every_input_frame_matters_to_every_lead(translator: str) -> None:
     torch.manual_seed(0)
