@@ -170,6 +170,11 @@ _MAKERS: dict[str, Callable[[], Encoding]] = {"vil255": _vil255, "dbz8": _dbz8}
 ENCODINGS: dict[str, Encoding] = {name: make() for name, make in _MAKERS.items()}
 
 
+def known_units() -> list[str]:
+    """The physical units that the encodings have."""
+    return sorted({unit for encoding in ENCODINGS.values() for unit in encoding.units})
+
+
 def encoding_named(name: str) -> Encoding:
     """The encoding of that name. Raises UserError naming those there are."""
     if name not in ENCODINGS:

@@ -90,6 +90,8 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {first.parameters:,} parameters; {batch}"
             )
+            for caution in config.cautions():
+                display.warn(caution)
             training = Training(config, shards, run, ranks, batch, engine, display, first.parameters)
             ranks.on_first(run.lock)
             run.begin()

@@ -9,17 +9,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data_prep import build
 from data_prep.console import main
+from data_prep.errors import UserError
 from data_prep.readers import READERS
 from data_prep.shards.index import open_shards
 from data_prep.shards.stored import read_sample
+from ds_nowcast.models import MODELS, build_model
 from tests.launching import ROOT
 
 
+def code_of_the_extending_page(number: int) -> str:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL)[number]
+
+
+def test_the_model_of_the_extending_page_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model_of_the_page.py").write_text(code_of_the_extending_page(1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(MODELS, "halves", "model_of_the_page")
+    model = build_model("halves", {"preset": "small"}, 5, 3)
+    past_BTHW = torch.rand(2, 5, 8, 6)
+    assert torch.equal(model(past_BTHW), past_BTHW[:, -1:].expand(-1, 3, -1, -1))
+    assert sum(p.numel() for p in model.parameters()) == 16 * 5 * 9 + 16 + 16 * 3 * 4 + 3
+    with pytest.raises(UserError, match="7 x 6 pixels do not fit"):
+        model(torch.rand(1, 5, 7, 6))
+
+
 def test_the_reader_of_the_extending_page_builds_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL)
+    code = code_of_the_extending_page(0)
     assert len([line for line in code.splitlines() if line and "import" not in line]) <= 30
     (tmp_path / "rain_reader_of_the_page.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -58,6 +58,21 @@ class RunConfig(DeepSpeedKeys):
             if holds
         ]
 
+    def cautions(self) -> list[str]:
+        """What is allowed and rarely meant."""
+        steps, found = self.nowcast.steps, []
+        warmup = getattr(self.scheduler.params, "warmup_num_steps", 0) if self.scheduler else 0
+        if warmup != "auto" and warmup >= steps:
+            found.append(
+                f"scheduler.params.warmup_num_steps {warmup} is not below nowcast.steps {steps}: the learning rate only rises; "
+                'give less, or "auto"'
+            )
+        if len(self.nowcast.loss.weights) == 1 and "fourier_amplitude" in self.nowcast.loss.weights:
+            found.append(
+                "nowcast.loss has fourier_amplitude alone, which does not see where rain is; give another loss a weight too"
+            )
+        return found
+
     def batch(self, ranks: int) -> Batch:
         """Batch arithmetic at so many ranks. Raises UserError where it does not divide."""
         return solve_batch(
@@ -112,7 +127,7 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
             f"config {path} cannot be read ({error.strerror}); give a JSON file such as those of ds_configs"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"config {path} is not JSON ({error})") from None
+        raise UserError(f"config {path} is not JSON ({error}); copy one of ds_configs, or mend it there") from None
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
     return _checked(data, overrides, str(path))

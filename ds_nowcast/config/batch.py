@@ -74,7 +74,7 @@ def _quotient(share: int, divisor: int, name: str, total: int, ranks: int) -> in
         fitting = ", ".join(str(n) for n in _divisors(share))
         raise UserError(
             f"train_batch_size={total} gives each of {ranks} ranks {share} samples, "
-            f"which {name}={divisor} does not divide; give one of {fitting}"
+            f"which {name}={divisor} does not divide; give --set {name}= one of {fitting}"
         )
     return share // divisor
 

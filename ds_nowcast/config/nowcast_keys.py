@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from data_prep.encoding import known_units
 from ds_nowcast.config.strict import Strict
 
 Count = Annotated[int, Field(ge=1)]
@@ -102,6 +103,8 @@ class Thresholds(Strict):
     def _ascending(self) -> Thresholds:
         if sorted(set(self.values)) != self.values:
             raise ValueError(f"values must ascend, given {self.values}")
+        if self.unit not in (known := [*known_units(), "code"]):
+            raise ValueError(f"unit {self.unit!r} is no unit of any encoding; give {', '.join(known)}")
         return self
 
 

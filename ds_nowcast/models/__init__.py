@@ -56,7 +56,9 @@ class NowcastModel(nn.Module):
         elif isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm2d):
             module.reset_parameters()
         else:
-            raise TypeError(f"{type(self).__name__}.draw does not say how {name} ({type(module).__name__}) begins")
+            raise TypeError(
+                f"{type(self).__name__}.draw does not say how {name or 'itself'} ({type(module).__name__}) begins"
+            )
 
     def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         """`block(*inputs)`. A model's forward calls each of its larger blocks through this."""
@@ -81,7 +83,9 @@ def outline(name: str, options: Mapping[str, Any], input_frames: int, output_fra
     """
     checked = checked_options(name, options, where=f"model {name}")
     with torch.device("meta"):
-        return cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+        model = cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+    assert model.stride >= 1 and model.finite_receptive_field in (True, False), "a model says both of itself"
+    return model
 
 
 def outline_of(keys: NowcastKeys) -> NowcastModel:
@@ -163,5 +167,5 @@ def check_size(stride: int, rows: int, columns: int) -> None:
     sizes = dict.fromkeys(str(r) if rows == columns else f"{r} x {c}" for r, c in (below, above))
     raise UserError(
         f"images of {rows} x {columns} pixels do not fit a model of stride {stride}: "
-        f"give sizes divisible by {stride}, such as {' or '.join(sizes)} (build --crop)"
+        f"give sizes divisible by {stride}, such as {' or '.join(sizes)} (build --crop, nowcast.data.augment.crop)"
     )

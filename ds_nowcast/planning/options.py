@@ -106,13 +106,21 @@ def _option(
 def recommended(found: Sequence[Option], batch: Batch, stage: int) -> Option | None:
     """The cheapest at which the asked micro-batch fits, else the cheapest at which any does; None where none does.
 
-    stage: the config's own, kept among those that cost alike.
+    stage: the config's own, kept among those that cost alike; else 1, which needs the least memory of them.
     """
 
     def cost(option: Option) -> tuple[object, ...]:
         choice = option.choice
         smaller = (option.micro or 0) < batch.micro
-        return smaller, choice.offload, choice.stage == 3, choice.checkpointing, choice.stage != stage, choice.stage
+        return (
+            smaller,
+            choice.offload,
+            choice.stage == 3,
+            choice.checkpointing,
+            choice.stage != stage,
+            choice.stage != 1,
+            choice.stage,
+        )
 
     return min((option for option in found if option.micro is not None), key=cost, default=None)
 

@@ -97,12 +97,15 @@ def _sizes(found: Peak) -> list[str]:
 def _fits(plan: Plan, option: Option) -> str:
     if plan.usable is None:
         return "?"
-    return "none" if option.micro is None else f"up to {option.micro}"
+    if option.micro is None:
+        return "none"
+    return f"all {option.micro} of a step" if option.micro == plan.batch.per_rank else f"up to {option.micro}"
 
 
 def _advice(plan: Plan) -> Iterator[str]:
     for refusal in dict.fromkeys(option.refused for option in plan.options if option.refused):
         yield f"refused: {refusal}"
+    yield from (f"beware: {caution}" for caution in plan.config.cautions())
     if plan.usable is None:
         if plan.asked.device == "cuda":
             yield "there is no GPU here: give --gpu-memory GB to know what fits"
@@ -115,5 +118,6 @@ def _advice(plan: Plan) -> Iterator[str]:
         yield "nothing fits: more GPUs split more at stage 3, smaller images or a crop need less for activations"
         return
     changes = settings(best, plan.batch, plan.config)
-    yield f"take: {'--set ' + ' '.join(changes) if changes else 'the config as it is'}"
+    beside = " beside your own --set" if plan.asked.overrides else ""
+    yield f"take: {'--set ' + ' '.join(changes) + beside if changes else 'the config as it is'}"
     yield f"      {reason(best, plan.batch)}"

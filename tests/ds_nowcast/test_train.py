@@ -30,7 +30,7 @@ WRONG_SETTINGS = [
     (["nowcast.model.name=transformer"], "model 'transformer' is not known; choose one of unet"),
     (
         ["train_batch_size=9", "gradient_accumulation_steps=2"],
-        "gradient_accumulation_steps=2 does not divide; give one of 1, 3, 9",
+        "gradient_accumulation_steps=2 does not divide; give --set gradient_accumulation_steps= one of 1, 3, 9",
     ),
     (["train_micro_batch_size_per_gpu=3"], "is not train_micro_batch_size_per_gpu=3 x gradient_accumulation_steps=1"),
     (["nowcast.data.output_frames=30"], "= 34 frames are more than the 12 of a sequence"),
