@@ -15,7 +15,17 @@ from ds_nowcast.config import Batch, RunConfig, load_config
 from ds_nowcast.models import check_size, outline_of
 from ds_nowcast.planning.activations import Activations
 from ds_nowcast.planning.disk import Disk, disk
-from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, options, reason, recommended, settings, usable
+from ds_nowcast.planning.options import (
+    CONTEXT,
+    MARGIN,
+    Option,
+    choice_of,
+    options,
+    reason,
+    recommended,
+    settings,
+    usable,
+)
 from ds_nowcast.planning.peak import Peak, peak
 from ds_nowcast.planning.training import Device, precision, training_of
 from ds_nowcast.stream.augment import augmented_shape
@@ -97,7 +107,7 @@ class Plan:
             if best is None
             else {
                 "set": settings(best, self.batch, self.config),
-                "reason": reason(best, self.batch),
+                "reason": reason(best, self.batch, choice_of(self.config)),
                 **best.choice._asdict(),
             },
         }

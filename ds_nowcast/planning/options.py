@@ -52,6 +52,14 @@ CHOICES = [
 ]
 
 
+def choice_of(config: RunConfig) -> Choice:
+    """The config's own."""
+    zero = config.zero_optimization
+    parameters = zero.offload_param is not None and zero.offload_param.device != "none"
+    offload = "optimizer and parameters" if parameters else "optimizer" if zero.offloads_optimizer else ""
+    return Choice(zero.stage, offload, config.nowcast.compute.activation_checkpointing)
+
+
 @dataclass(frozen=True)
 class Option:
     """What one choice needs."""
@@ -149,10 +157,17 @@ def _value(given: Any, name: str) -> Any:
     return given
 
 
-def reason(option: Option, batch: Batch) -> str:
-    """Why it was recommended, in words."""
+def reason(option: Option, batch: Batch, given: Choice) -> str:
+    """Why it was recommended, in words. given: the config's own choice."""
     choice = option.choice
-    if choice.offload:
+    spared = []
+    if given.offload and not choice.offload:
+        spared.append("it fits without offloading, which costs copies over the host's bus at each step")
+    if given.checkpointing and not choice.checkpointing:
+        spared.append("it fits without computing activations again, one forward pass less")
+    if spared:
+        why = "; ".join(spared)
+    elif choice.offload:
         why = (
             "what is left on the GPU would not fit otherwise; offloading costs copies over the host's bus at each step"
         )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ds_nowcast.planning.findings import SIZE, Plan
-from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, reason, settings
+from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, choice_of, reason, settings
 from ds_nowcast.planning.peak import Peak
 from ds_nowcast.planning.training import precision
 
@@ -82,7 +82,8 @@ def _table(plan: Plan) -> Table:
 
 def _row(plan: Plan, option: Option) -> list[str]:
     choice = option.choice
-    words = [str(choice.stage), choice.offload or "-", "yes" if choice.checkpointing else "-"]
+    own = "> " if choice == choice_of(plan.config) else "  "
+    words = [f"{own}{choice.stage}", choice.offload or "-", "yes" if choice.checkpointing else "-"]
     if option.peak is None:
         return [*words, *["-"] * 7, "refused"]
     return [*words, *_sizes(option.peak), _fits(plan, option)]
@@ -120,4 +121,4 @@ def _advice(plan: Plan) -> Iterator[str]:
     changes = settings(best, plan.batch, plan.config)
     beside = " beside your own --set" if plan.asked.overrides else ""
     yield f"take: {'--set ' + ' '.join(changes) + beside if changes else 'the config as it is'}"
-    yield f"      {reason(best, plan.batch)}"
+    yield f"      {reason(best, plan.batch, choice_of(plan.config))}"

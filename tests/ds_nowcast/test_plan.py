@@ -55,7 +55,7 @@ def test_people_get_a_table_and_what_to_take(capsys: pytest.CaptureFixture[str],
     printed = capsys.readouterr().out
     for text in ("parameters, fp32", "at 64 x 64 pixels (--size)", "give --shards to know its steps", "ZeRO"):
         assert text in printed
-    assert "take: the config as it is" in printed and "up to 4" in printed
+    assert "take: the config as it is" in printed and "all 4 of a step" in printed
 
 
 def test_what_is_recommended_is_a_config_that_loads_and_fits(capsys: pytest.CaptureFixture[str], config: Path) -> None:

@@ -224,6 +224,19 @@ def test_a_mean_of_the_weights_goes_with_offloading_to_host_memory(zero: str, pa
     assert "nowcast.ema.decay is 1" in refusal(path, "nowcast.ema.decay=1.0")
 
 
+def test_what_is_allowed_and_rarely_meant_is_told(path: Path) -> None:
+    assert load_config(path).cautions() == []
+    [short] = load_config(path, ["nowcast.steps=2"]).cautions()
+    assert "warmup_num_steps 2 is not below nowcast.steps 2" in short
+    [blind] = load_config(path, ['nowcast.loss.weights={"fourier_amplitude":1.0}']).cautions()
+    assert "does not see where rain is" in blind
+
+
+def test_a_unit_of_no_encoding_is_refused_before_there_are_shards(path: Path) -> None:
+    message = refusal(path, 'nowcast.evaluation.thresholds={"unit":"mmh","values":[1.0]}')
+    assert "unit 'mmh' is no unit of any encoding; give dBZ, kg/m2, mm/h, code" in message
+
+
 def test_compiling_is_refused_where_the_graph_would_be_in_pieces(path: Path) -> None:
     load_config(path, ["nowcast.compute.compile=true"])
     message = refusal(path, "nowcast.compute.compile=true", "zero_optimization.stage=3")

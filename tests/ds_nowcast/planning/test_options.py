@@ -12,6 +12,9 @@ from ds_nowcast.planning.options import CHOICES, CONTEXT, Choice, Option, reason
 BATCH = Batch(total=64, micro=4, accumulation=2, ranks=8)
 
 
+OWN = Choice(2, "", False)
+
+
 def found(fitting: dict[Choice, int]) -> list[Option]:
     return [Option(choice, "", None, fitting.get(choice)) for choice in CHOICES]
 
@@ -39,11 +42,17 @@ def test_nothing_is_recommended_where_nothing_fits() -> None:
 
 
 def test_the_reason_says_what_it_costs() -> None:
-    assert "least communication" in reason(Option(Choice(1, "", False), "", None, 8), BATCH)
-    assert "one more forward pass" in reason(Option(Choice(1, "", True), "", None, 8), BATCH)
-    assert "half as much again" in reason(Option(Choice(3, "", False), "", None, 8), BATCH)
-    assert "host's bus" in reason(Option(Choice(3, "optimizer", False), "", None, 8), BATCH)
-    assert "micro-batch 4 fits nowhere" in reason(Option(Choice(0, "", False), "", None, 2), BATCH)
+    assert "least communication" in reason(Option(Choice(1, "", False), "", None, 8), BATCH, OWN)
+    assert "one more forward pass" in reason(Option(Choice(1, "", True), "", None, 8), BATCH, OWN)
+    assert "half as much again" in reason(Option(Choice(3, "", False), "", None, 8), BATCH, OWN)
+    assert "host's bus" in reason(Option(Choice(3, "optimizer", False), "", None, 8), BATCH, OWN)
+    assert "micro-batch 4 fits nowhere" in reason(Option(Choice(0, "", False), "", None, 2), BATCH, OWN)
+
+
+def test_what_a_config_could_spare_is_the_reason() -> None:
+    found = Option(Choice(1, "", False), "", None, 8)
+    assert "without computing activations again" in reason(found, BATCH, Choice(1, "", True))
+    assert "without offloading" in reason(found, BATCH, Choice(3, "optimizer", False))
 
 
 def test_a_gpu_counts_for_less_than_it_has() -> None:
