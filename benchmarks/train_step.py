@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -30,29 +32,22 @@ from ds_nowcast.training.step import TrainingStep
 
 SIZE, MICRO, ACCUMULATION = 128, 2, 4  # 384 pixels would take minutes on two cores
 ENGINE, PLAIN = "engine", "plain PyTorch loop"
-TINY, TINY_SIZE = (
-    ["nowcast.model.width=8"],
-    16,
-)  # a model that is almost nothing: what is left is what a step costs beside it
+TINY, TINY_SIZE = ["nowcast.model.width=8"], 16  # almost nothing: what is left is what a step costs beside it
 
 
 def run(setting: Setting) -> Report:
     """Measures both, after a check that they compute the same loss."""
-    config, ranks = _config(), process_group.join(always=True)
-    try:
-        torch.set_num_threads(ranks.threads)
-        model, shards = _model(config), setting.archive.shards
-        space, samples = _space(setting, config, ranks), _samples(shards, config, SIZE)
-        plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
-        ours = engine_step(model, config, space, ranks, samples)
-        _check_equal(plain(), ours())
-        contenders: dict[str, Contender] = {
-            PLAIN: lambda: MICRO * ACCUMULATION * bool(plain()),
-            ENGINE: lambda: MICRO * ACCUMULATION * bool(ours()),
-        }
-        rates = in_turns(contenders, setting.rounds)
-    finally:
-        process_group.leave()
+    config, ranks = _config(), _ranks()
+    model, shards = _model(config), setting.archive.shards
+    space, samples = _space(setting, config, ranks), _samples(shards, config, SIZE)
+    plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
+    ours = engine_step(model, config, space, ranks, samples)
+    _check_equal(plain(), ours())
+    contenders: dict[str, Contender] = {
+        PLAIN: lambda: MICRO * ACCUMULATION * bool(plain()),
+        ENGINE: lambda: MICRO * ACCUMULATION * bool(ours()),
+    }
+    rates = in_turns(contenders, setting.rounds)
     parameters = sum(p.numel() for p in model.parameters())
     what = (
         f"optimizer step, unet of {parameters:,} parameters, fp32, {SIZE} x {SIZE} pixels, micro-batch {MICRO}, "
@@ -64,24 +59,29 @@ def run(setting: Setting) -> Report:
 def overhead(setting: Setting) -> Report:
     """What the engine costs a step beside the model, at every ZeRO stage, in CPU time: a busy machine does not lengthen that."""
     configs = [_config(*TINY, f"zero_optimization.stage={stage}") for stage in range(4)]
-    ranks, steps = process_group.join(always=True), 2 if setting.quick else 10
-    try:
-        torch.set_num_threads(ranks.threads)
-        space, samples = _space(setting, configs[0], ranks), _samples(setting.archive.shards, configs[0], TINY_SIZE)
-        takes = {PLAIN: plain_step(_model(configs[0]).to(ranks.device), configs[0], space, samples)}
-        for stage, config in enumerate(configs):
-            takes[f"ZeRO {stage}"] = engine_step(_model(config), config, space, ranks, samples)
-        first = {name: take() for name, take in takes.items()}
-        for loss in first.values():
-            _check_equal(first[PLAIN], loss)
-        contenders = {name: lambda take=take: sum(bool(take()) for _ in range(steps)) for name, take in takes.items()}
-        rates = in_turns(contenders, setting.rounds, clock=time.process_time)
-    finally:
-        process_group.leave()
+    ranks, steps = _ranks(), 2 if setting.quick else 10
+    space, samples = _space(setting, configs[0], ranks), _samples(setting.archive.shards, configs[0], TINY_SIZE)
+    takes = {PLAIN: plain_step(_model(configs[0]).to(ranks.device), configs[0], space, samples)}
+    for stage, config in enumerate(configs):
+        takes[f"ZeRO {stage}"] = engine_step(_model(config), config, space, ranks, samples)
+    first = {name: take() for name, take in takes.items()}
+    for loss in first.values():
+        _check_equal(first[PLAIN], loss)
+    contenders = {name: lambda take=take: sum(bool(take()) for _ in range(steps)) for name, take in takes.items()}
+    rates = in_turns(contenders, setting.rounds, clock=time.process_time)
     seconds = {name: 1 / spread(found).median for name, found in rates.items()}
     beside = {name: f"{1e3 * (own - seconds[PLAIN]):+.1f} ms a step" for name, own in seconds.items() if name != PLAIN}
     what = f"CPU time of steps of a unet of width 8, fp32, {TINY_SIZE} x {TINY_SIZE} pixels, accumulation {ACCUMULATION}, one rank"
     return Report("step_overhead", what, "steps per CPU second", rates, [], beside)
+
+
+@cache
+def _ranks() -> Ranks:
+    """One group for all of this process's engines: DeepSpeed keeps the first it meets."""
+    ranks = process_group.join(always=True)
+    atexit.register(process_group.leave)
+    torch.set_num_threads(ranks.threads)
+    return ranks
 
 
 def _model(config: RunConfig) -> nn.Module:

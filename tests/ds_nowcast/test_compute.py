@@ -38,7 +38,7 @@ def check_alike(report: Report, stage: int, way: str, precision: str) -> None:
     assert len(set(losses)) == len(losses), "nothing was learnt"
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @pytest.mark.parametrize(("stage", "way", "precision"), [case for case in CASES if case[1] != "plain"])
 def test_it_trains_and_forecasts_as_without(report: Report, stage: int, way: str, precision: str) -> None:
     check_alike(report, stage, way, precision)
@@ -52,7 +52,7 @@ def test_a_compiled_model_trains_and_forecasts_as_without(tmp_path: Path) -> Non
         check_alike(report, *case)
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 @pytest.mark.parametrize("stage", range(4))
 def test_checkpointing_keeps_a_part_of_the_activations_at_every_stage(report: Report, stage: int) -> None:
     ratio = report[f"{stage} checkpointed fp32"]["kept"] / reference_of(report, stage, "fp32")["kept"]
@@ -60,7 +60,7 @@ def test_checkpointing_keeps_a_part_of_the_activations_at_every_stage(report: Re
     assert ratio < 0.5
 
 
-@pytest.mark.launch
+@pytest.mark.hosts
 def test_every_stage_trains_alike(report: Report) -> None:
     losses = np.array([reference_of(report, stage, "fp32")["losses"] for stage in range(4)])
     assert np.ptp(losses, axis=0).max() < 1e-5

@@ -65,7 +65,7 @@ def finished(config: Path, shards: Path, tmp_path_factory: pytest.TempPathFactor
             ["--set", "zero_optimization.stage=1", "optimizer.params.amsgrad=true"],
             "saved by 1 ranks at ZeRO 2 and cannot be resumed by 1 ranks at ZeRO 1: that is not possible with amsgrad",
         ),
-        (["--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32"], "unsupported mix of"),
+        (["--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32"], "with a model in 'bf16' needs"),
     ],
 )  # fmt: skip
 def test_a_change_that_cannot_be_is_one_sentence_and_leaves_the_run_as_it_was(
@@ -80,7 +80,7 @@ def test_a_change_that_cannot_be_is_one_sentence_and_leaves_the_run_as_it_was(
     assert not ended.lines("Traceback")
     now = content(run)
     recorded = now.pop("failure.json", None)  # not where the config alone tells: then nothing has begun
-    assert (recorded is None) == ("samples a step" in told or "another order" in told)
+    assert (recorded is None) == ("samples a step" in told or "another order" in told or "with a model in" in told)
     assert recorded is None or told in json.loads(recorded)["reason"]
     assert now == content(finished)
 
@@ -140,11 +140,11 @@ def test_steps_without_a_valid_pixel_make_no_update(config: Path, tmp_path: Path
 def test_a_config_that_deepspeed_does_not_take_is_one_sentence(config: Path, shards: Path, tmp_path: Path) -> None:
     ended = trained(
         config, shards, tmp_path / "run",
-        "--set", "bf16.enabled=true", "zero_optimization.stage=0", "data_types.grad_accum_dtype=fp32",
+        "--set", "zero_optimization.stage=3", "zero_optimization.zero_quantized_weights=true",
     )  # fmt: skip
     assert ended.code == 2, ended.output
     [error] = ended.lines("error: DeepSpeed does not take this config")
-    assert "unsupported mix of" in error
+    assert "not been implemented on CPU backend" in error
     assert not (tmp_path / "run").exists()
 
 
