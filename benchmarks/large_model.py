@@ -89,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
         prepare(args.size, out)
     base = max(phase.peak for phase in work(config, [*args.set, *SMALLEST], args, out)[FIRST])
     phases = work(config, settings, args, out)
-    console.print(_table(phases, planned, base))
+    console.print(_table(phases, base))
     told = _shares(planned) if args.forward_only else _predictions(planned, base)
     console.print(*told, sep="\n", soft_wrap=True)
     found = {name: [asdict(phase) for phase in of_launch] for name, of_launch in phases.items()}
@@ -169,7 +169,7 @@ def _watched(started: Any, phase_of: Callable[[], str], folder: Path, log: Path)
         raise RuntimeError(f"{error}; {log} ends so:\n{log.read_text(errors='replace')[-2000:]}") from None
 
 
-def _table(phases: dict[str, list[Phase]], planned: Plan, base: int) -> Table:
+def _table(phases: dict[str, list[Phase]], base: int) -> Table:
     table = Table(title="GB of 10^9 bytes: measured", title_justify="left")
     for name in ("", "phase"):
         table.add_column(name)
