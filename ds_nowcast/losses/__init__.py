@@ -1,6 +1,6 @@
 """What is minimised. One loss is one file and one line of the table below.
 
-A loss's file offers `build(options, training) -> Part` and, where it has settings, `Options` (every field described). A part is
+A loss's file offers `build(options, setting) -> Part` and, where it has settings, `Options` (every field described). A part is
 `f(fields) -> Tensor`: it returns the weighted SUM over pixels in float32 whatever the prediction's type: the trainer
 divides by the weights' sum over all ranks and micro-batches, which makes the mean true on unequal masks. What is defined for
 whole images is weighted so that this division gives the mean over pixels, or over images by their valid pixels.
@@ -30,9 +30,9 @@ from ds_nowcast.losses import (
     mae,
     mse,
 )
-from ds_nowcast.losses.fields import Fields, NoOptions, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, NoOptions, Part
 
-__all__ = ["LOSSES", "Fields", "Loss", "Part", "Training", "build_loss", "checked_options", "loss_options"]
+__all__ = ["LOSSES", "Fields", "Loss", "LossSetting", "Part", "build_loss", "checked_options", "loss_options"]
 
 Loss = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(prediction_BTHW, target_BTHW, weight_BTHW, optimizer steps made before) -> the weighted sum, a float32 scalar.
@@ -52,13 +52,13 @@ LOSSES: dict[str, ModuleType] = {
 }
 
 
-def build_loss(keys: LossKeys, training: Training) -> Loss:
+def build_loss(keys: LossKeys, setting: LossSetting) -> Loss:
     """The weighted sum of a config's losses.
 
     Raises UserError for what `checked_options` refuses, and for options that do not fit the training's encoding.
     """
     options = checked_options(keys, where="nowcast.loss")
-    parts = [(weight, _part(name, options[name], training)) for name, weight in keys.weights.items()]
+    parts = [(weight, _part(name, options[name], setting)) for name, weight in keys.weights.items()]
 
     def loss(prediction_BTHW: Tensor, target_BTHW: Tensor, weight_BTHW: Tensor, step: int) -> Tensor:
         fields = Fields(prediction_BTHW, target_BTHW, weight_BTHW, step)
@@ -94,8 +94,8 @@ def loss_options(name: str) -> type[Strict]:
     return cast(type[Strict], getattr(LOSSES[name], "Options", NoOptions))
 
 
-def _part(name: str, options: Strict, training: Training) -> Part:
-    return cast(Part, LOSSES[name].build(options, training))
+def _part(name: str, options: Strict, setting: LossSetting) -> Part:
+    return cast(Part, LOSSES[name].build(options, setting))
 
 
 def _unknown(name: str) -> str:

@@ -19,7 +19,7 @@ from data_prep.encoding import Encoding
 from data_prep.errors import UserError
 from ds_nowcast.config.nowcast_keys import Thresholds
 from ds_nowcast.config.strict import Strict
-from ds_nowcast.losses.fields import Fields, Training
+from ds_nowcast.losses.fields import Fields, LossSetting
 from ds_nowcast.model_space import in_model_space
 
 HKO7_WEIGHTS = [1.0, 2.0, 5.0, 10.0, 30.0]
@@ -55,17 +55,17 @@ class Options(Strict):
 class ClassWeights:
     """The weight of each pixel by its target."""
 
-    def __init__(self, options: Options, training: Training, loss: str) -> None:
-        thresholds = options.thresholds or _default(training.encoding, loss)
-        units = (*training.encoding.units, "code")
+    def __init__(self, options: Options, setting: LossSetting, loss: str) -> None:
+        thresholds = options.thresholds or _default(setting.encoding, loss)
+        units = (*setting.encoding.units, "code")
         if thresholds.unit not in units:
             raise UserError(
                 f"nowcast.loss.options.{loss}.thresholds.unit is {thresholds.unit!r}; "
-                f"shards of encoding {training.encoding.name} have {', '.join(units)}"
+                f"shards of encoding {setting.encoding.name} have {', '.join(units)}"
             )
         weights = options.weights or HKO7_WEIGHTS
         self._lowest = weights[0]
-        lower = in_model_space(training.encoding, thresholds).tolist()
+        lower = in_model_space(setting.encoding, thresholds).tolist()
         self._steps = [(at, after - before) for at, (before, after) in zip(lower, pairwise(weights), strict=True)]
 
     def of(self, fields: Fields) -> Tensor:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from ds_nowcast.losses.balanced import ClassWeights, Options
-from ds_nowcast.losses.fields import Fields, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, Part
 
 __all__ = ["Options", "build"]
 
 
-def build(options: Options, training: Training) -> Part:
+def build(options: Options, setting: LossSetting) -> Part:
     """The loss: sum over pixels of weight * class weight of the target * |prediction - target|.
 
     Raises UserError where the thresholds' unit is not the encoding's.
     """
-    classes = ClassWeights(options, training, "balanced_mae")
+    classes = ClassWeights(options, setting, "balanced_mae")
 
     def balanced_mae(fields: Fields) -> Tensor:
         return (classes.of(fields) * fields.difference_BTHW.abs()).sum()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_prep.hashing import random_bits
 from ds_nowcast.config.strict import Strict
-from ds_nowcast.losses.fields import Fields, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, Part
 from ds_nowcast.losses.fourier_amplitude import fourier_amplitude
 from ds_nowcast.losses.fourier_correlation import fourier_correlation
 
@@ -41,11 +41,11 @@ def takes_amplitude(step: int, steps: int, alpha: float, seed: int) -> bool:
     return draw >= correlation
 
 
-def build(options: Options, training: Training) -> Part:
+def build(options: Options, setting: LossSetting) -> Part:
     """The loss."""
 
     def facl(fields: Fields) -> Tensor:
-        amplitude = takes_amplitude(fields.step, training.steps, options.alpha, training.seed)
+        amplitude = takes_amplitude(fields.step, setting.steps, options.alpha, setting.seed)
         rows, columns = fields.target_BTHW.shape[-2:]
         return math.sqrt(rows * columns) * (fourier_amplitude if amplitude else fourier_correlation)(fields)
 

@@ -14,7 +14,7 @@ from ds_nowcast.config.strict import Strict
 
 
 @dataclass(frozen=True)
-class Training:
+class LossSetting:
     """The training that a loss is made for."""
 
     encoding: Encoding

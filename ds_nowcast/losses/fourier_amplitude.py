@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ds_nowcast.losses.fields import Fields, NoOptions, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, NoOptions, Part
 
 
 def fourier_amplitude(fields: Fields) -> Tensor:
@@ -28,6 +28,6 @@ def fourier_amplitude(fields: Fields) -> Tensor:
     return torch.dot(both, squares_F)
 
 
-def build(options: NoOptions, training: Training) -> Part:
+def build(options: NoOptions, setting: LossSetting) -> Part:
     """The loss."""
     return fourier_amplitude

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ds_nowcast.losses.fields import Fields, NoOptions, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, NoOptions, Part
 
 # Sum of squares below which a prediction counts as no image, so that gradients stay finite: one pixel of a quarter code.
 LEAST_ENERGY = 1e-6
@@ -34,6 +34,6 @@ def fourier_correlation(fields: Fields) -> Tensor:
     return (fields.weight_BTHW.sum(dim=(2, 3)) * (echo_BT.to(scale_BT.dtype) - product_BT / scale_BT)).sum()
 
 
-def build(options: NoOptions, training: Training) -> Part:
+def build(options: NoOptions, setting: LossSetting) -> Part:
     """The loss."""
     return fourier_correlation

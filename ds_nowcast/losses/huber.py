@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ds_nowcast.config.strict import Strict
-from ds_nowcast.losses.fields import Fields, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, Part
 
 
 class Options(Strict):
@@ -19,7 +19,7 @@ class Options(Strict):
     )
 
 
-def build(options: Options, training: Training) -> Part:
+def build(options: Options, setting: LossSetting) -> Part:
     """The loss: d^2 / 2 where |d| = |prediction - target| <= delta, else delta (|d| - delta / 2), summed with weights.
 
     That is half of `mse` for small differences and delta times `mae` for large ones (`torch.nn.HuberLoss`; not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ds_nowcast.losses.fields import Fields, NoOptions, Part, Training
+from ds_nowcast.losses.fields import Fields, LossSetting, NoOptions, Part
 
 
 def mse(fields: Fields) -> Tensor:
@@ -12,6 +12,6 @@ def mse(fields: Fields) -> Tensor:
     return (fields.weight_BTHW * fields.difference_BTHW.square()).sum()
 
 
-def build(options: NoOptions, training: Training) -> Part:
+def build(options: NoOptions, setting: LossSetting) -> Part:
     """The loss."""
     return mse

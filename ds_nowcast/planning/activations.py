@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data_prep.encoding import ENCODINGS, Encoding
 from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig
-from ds_nowcast.losses import Loss, Training, build_loss
+from ds_nowcast.losses import Loss, LossSetting, build_loss
 from ds_nowcast.models import NowcastModel, outline_of
 from ds_nowcast.planning.timeline import LiveBytes, Moment, timeline
 from ds_nowcast.planning.training import Device, autocast_dtype, weight_dtype
@@ -140,7 +140,7 @@ def _loss_for(config: RunConfig, encodings: Sequence[Encoding]) -> Loss:
     keys, refusal = config.nowcast, None
     for encoding in encodings:
         try:
-            return build_loss(keys.loss, Training(encoding, keys.steps, keys.seed))
+            return build_loss(keys.loss, LossSetting(encoding, keys.steps, keys.seed))
         except UserError as error:
             refusal = error
     assert refusal is not None

@@ -11,7 +11,7 @@ from torch import nn
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.exported import check_weights, read_weights
-from ds_nowcast.losses import Training, build_loss
+from ds_nowcast.losses import LossSetting, build_loss
 from ds_nowcast.model_space import thresholds_of
 from ds_nowcast.models import NowcastModel, check_size, draw_weights, outline_of
 from ds_nowcast.stream.augment import augmented_shape
@@ -72,7 +72,7 @@ def _check_fits(config: RunConfig, shards: Shards, batch: Batch) -> None:
     for samples in (batch.per_rank, keys.evaluation.micro_batch):
         batches_that_fit(keys.data, samples, shards)
     thresholds_of(shards.index.codes, shards.index.unit, keys.evaluation.thresholds)
-    build_loss(keys.loss, Training(shards.index.codes, keys.steps, keys.seed))
+    build_loss(keys.loss, LossSetting(shards.index.codes, keys.steps, keys.seed))
     model = outline_of(keys)
     for rows, columns in {shards.index.shape, augmented_shape(shards.index.shape, keys.data.augment)}:
         check_size(model.stride, rows, columns)

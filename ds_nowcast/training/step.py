@@ -10,7 +10,7 @@ import torch
 from ds_nowcast.config import Batch, NowcastKeys
 from ds_nowcast.engine import Engine, Stepped
 from ds_nowcast.errors import DivergedError
-from ds_nowcast.losses import Training, build_loss
+from ds_nowcast.losses import LossSetting, build_loss
 from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.stream import augment
@@ -35,7 +35,7 @@ class TrainingStep:
     def __init__(self, engine: Engine, keys: NowcastKeys, space: ModelSpace, batch: Batch, ranks: Ranks) -> None:
         self._engine, self._space, self._batch, self._ranks = engine, space, batch, ranks
         self._augment, self._seed = keys.data.augment, keys.seed
-        self._weighted_sum = build_loss(keys.loss, Training(space.encoding, keys.steps, keys.seed))
+        self._weighted_sum = build_loss(keys.loss, LossSetting(space.encoding, keys.steps, keys.seed))
         self._missing, self._input_frames = space.missing, keys.data.input_frames
 
     def prepare(self, batch: StepCodes) -> tuple[torch.Tensor, int]:

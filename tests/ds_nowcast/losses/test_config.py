@@ -13,9 +13,9 @@ import torch
 from data_prep.errors import UserError
 from data_prep.shards.index import open_shards
 from ds_nowcast.config import load_config
-from ds_nowcast.losses import LOSSES, Training, build_loss, loss_options
+from ds_nowcast.losses import LOSSES, LossSetting, build_loss, loss_options
 from ds_nowcast.training.start import check_start
-from tests.ds_nowcast.losses.test_losses import TRAINING, fields
+from tests.ds_nowcast.losses.test_losses import SETTING, fields
 from tests.launching import ROOT
 
 PAGE = (ROOT / "docs/losses.md").read_text()
@@ -33,7 +33,7 @@ def test_options_reach_the_loss_and_are_written_back(config: Path, tmp_path: Pat
     assert keys.options == {"huber": {"delta": 0.5}}
     prediction, target, weight = fields()
     expected = torch.nn.functional.huber_loss(prediction, target, reduction="none", delta=0.5)
-    value = build_loss(keys, TRAINING)(prediction, target, weight, 0)
+    value = build_loss(keys, SETTING)(prediction, target, weight, 0)
     torch.testing.assert_close(value, 2 * (weight * expected).sum())
 
 
@@ -65,4 +65,4 @@ def test_the_examples_of_the_page_are_losses(config: Path) -> None:
     assert len(examples) >= 2
     for example in examples:
         read = load_config(config, [loss_of(json.loads(example))])
-        build_loss(read.nowcast.loss, Training(TRAINING.encoding, read.nowcast.steps, read.nowcast.seed))
+        build_loss(read.nowcast.loss, LossSetting(SETTING.encoding, read.nowcast.steps, read.nowcast.seed))

@@ -12,12 +12,12 @@ from torch import Tensor
 from data_prep.encoding import encoding_named
 from data_prep.errors import UserError
 from ds_nowcast.config.nowcast_keys import LossKeys
-from ds_nowcast.losses import LOSSES, Training, build_loss, loss_options
+from ds_nowcast.losses import LOSSES, LossSetting, build_loss, loss_options
 from ds_nowcast.losses.facl import takes_amplitude
 from tests.ds_nowcast.losses.twins import TWINS, Twin
 
 WORLD, ACCUMULATION, STEPS = 2, 3, 20
-TRAINING = Training(encoding_named("dbz8"), STEPS, seed=0)
+SETTING = LossSetting(encoding_named("dbz8"), STEPS, seed=0)
 SHAPE = (2, 3, 8, 9)
 AMPLITUDE, CORRELATION = (
     next(step for step in range(STEPS) if takes_amplitude(step, STEPS, 0.1, 0) == which) for which in (True, False)
@@ -33,9 +33,9 @@ WEIGHTS = {
 }
 
 
-def of(weights: dict[str, float], step: int = 0, training: Training = TRAINING, **options: dict[str, Any]) -> Any:
+def of(weights: dict[str, float], step: int = 0, setting: LossSetting = SETTING, **options: dict[str, Any]) -> Any:
     """The loss at one step, a function of prediction, target and weight."""
-    return partial(build_loss(LossKeys(weights=weights, options=options), training), step=step)
+    return partial(build_loss(LossKeys(weights=weights, options=options), setting), step=step)
 
 
 def facl_twin(part: str) -> Twin:
@@ -198,4 +198,4 @@ def test_every_option_is_described() -> None:
 )
 def test_wrong_names_and_options_are_one_sentence(weights: Any, options: Any, message: str) -> None:
     with pytest.raises(UserError, match="^nowcast.loss." + message):
-        build_loss(LossKeys(weights=weights, options=options), TRAINING)
+        build_loss(LossKeys(weights=weights, options=options), SETTING)
