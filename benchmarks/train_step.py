@@ -37,12 +37,12 @@ TINY, TINY_SIZE = ["nowcast.model.width=8"], 16  # almost nothing: what is left 
 
 def run(setting: Setting) -> Report:
     """Measures both, after a check that they compute the same loss."""
-    config, ranks = _config(), _ranks()
-    model, shards = _model(config), setting.archive.shards
-    space, samples = _space(setting, config, ranks), _samples(shards, config, SIZE)
+    config, ranks = small_config(), joined()
+    model, shards = model_of(config), setting.archive.shards
+    space, samples = space_of(setting, config, ranks), one_step(shards, config, SIZE)
     plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
     ours = engine_step(model, config, space, ranks, samples)
-    _check_equal(plain(), ours())
+    check_equal(plain(), ours())
     contenders: dict[str, Contender] = {
         PLAIN: lambda: MICRO * ACCUMULATION * bool(plain()),
         ENGINE: lambda: MICRO * ACCUMULATION * bool(ours()),
@@ -58,15 +58,15 @@ def run(setting: Setting) -> Report:
 
 def overhead(setting: Setting) -> Report:
     """What the engine costs a step beside the model, at every ZeRO stage, in CPU time: a busy machine does not lengthen that."""
-    configs = [_config(*TINY, f"zero_optimization.stage={stage}") for stage in range(4)]
-    ranks, steps = _ranks(), 2 if setting.quick else 10
-    space, samples = _space(setting, configs[0], ranks), _samples(setting.archive.shards, configs[0], TINY_SIZE)
-    takes = {PLAIN: plain_step(_model(configs[0]).to(ranks.device), configs[0], space, samples)}
+    configs = [small_config(*TINY, f"zero_optimization.stage={stage}") for stage in range(4)]
+    ranks, steps = joined(), 2 if setting.quick else 10
+    space, samples = space_of(setting, configs[0], ranks), one_step(setting.archive.shards, configs[0], TINY_SIZE)
+    takes = {PLAIN: plain_step(model_of(configs[0]).to(ranks.device), configs[0], space, samples)}
     for stage, config in enumerate(configs):
-        takes[f"ZeRO {stage}"] = engine_step(_model(config), config, space, ranks, samples)
+        takes[f"ZeRO {stage}"] = engine_step(model_of(config), config, space, ranks, samples)
     first = {name: take() for name, take in takes.items()}
     for loss in first.values():
-        _check_equal(first[PLAIN], loss)
+        check_equal(first[PLAIN], loss)
     contenders = {name: lambda take=take: sum(bool(take()) for _ in range(steps)) for name, take in takes.items()}
     rates = in_turns(contenders, setting.rounds, clock=time.process_time)
     seconds = {name: 1 / spread(found).median for name, found in rates.items()}
@@ -76,7 +76,7 @@ def overhead(setting: Setting) -> Report:
 
 
 @cache
-def _ranks() -> Ranks:
+def joined() -> Ranks:
     """One group for all of this process's engines: DeepSpeed keeps the first it meets."""
     ranks = process_group.join(always=True)
     atexit.register(process_group.leave)
@@ -84,16 +84,18 @@ def _ranks() -> Ranks:
     return ranks
 
 
-def _model(config: RunConfig) -> nn.Module:
+def model_of(config: RunConfig) -> nn.Module:
+    """The config's model with its weights."""
     data, model = config.nowcast.data, config.nowcast.model
     return build_model(model.name, model.options, data.input_frames, data.output_frames)
 
 
-def _space(setting: Setting, config: RunConfig, ranks: Ranks) -> ModelSpace:
+def space_of(setting: Setting, config: RunConfig, ranks: Ranks) -> ModelSpace:
+    """What turns the archive's codes into the model's input."""
     return ModelSpace(setting.archive.shards.index.codes, config.nowcast.data.input_frames, ranks.device)
 
 
-def _config(*settings: str) -> RunConfig:
+def small_config(*settings: str) -> RunConfig:
     """The committed fp32 run, cut down to one small step; without augmentation, which the plain loop has not."""
     path = Path(ds_configs.__file__).with_name("unet_fp32.json")
     batch = [f"train_batch_size={MICRO * ACCUMULATION}", f"train_micro_batch_size_per_gpu={MICRO}"]
@@ -102,7 +104,7 @@ def _config(*settings: str) -> RunConfig:
     )
 
 
-def _samples(shards: Shards, config: RunConfig, size: int) -> StepCodes:
+def one_step(shards: Shards, config: RunConfig, size: int) -> StepCodes:
     """One step's windows, cut from the middle of the events."""
     window = config.nowcast.data.window
     top, left = ((side - size) // 2 for side in shards.index.shape)
@@ -118,7 +120,8 @@ def _samples(shards: Shards, config: RunConfig, size: int) -> StepCodes:
 def engine_step(model: nn.Module, config: RunConfig, space: ModelSpace, ranks: Ranks, samples: StepCodes) -> Contender:
     """What `ds_nowcast.train` does in a step but for the logging; gives the loss."""
     batch = config.batch(1)
-    step = TrainingStep(Engine(model, config.for_deepspeed(batch), ranks), config.nowcast, space, batch, ranks)
+    engine = Engine(model, config.for_deepspeed(batch), ranks, compute=config.nowcast.compute)
+    step = TrainingStep(engine, config.nowcast, space, batch, ranks)
 
     def take() -> float:
         codes_BTHW, valid = step.prepare(samples)
@@ -157,7 +160,8 @@ def plain_step(model: nn.Module, config: RunConfig, space: ModelSpace, samples: 
     return take
 
 
-def _check_equal(plain: float, ours: float) -> None:
+def check_equal(plain: float, ours: float) -> None:
+    """Raises RuntimeError where two losses of the same work are not the same."""
     if abs(ours / plain - 1) > 1e-4:
         raise RuntimeError(f"the engine's loss {ours} is not the plain loop's {plain}: they do not do the same work")
 

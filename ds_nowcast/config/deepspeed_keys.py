@@ -149,6 +149,8 @@ class DeepSpeedKeys(Strict):
             "or zero_optimization.stage to 0": (
                 zero.stage > 0 and name in ZERO_UNTESTED and not self.zero_allow_untested_optimizer
             ),
+            f"optimizer.type {name} cannot be resumed at zero_optimization.stage 3: DeepSpeed does not load the state that it "
+            "saved there; use stage 2, or AdamW": zero.stage == 3 and name == "Adagrad",
             "zero_optimization.compute_grad_norm false leaves nothing to clip by; set gradient_clipping to 0": (
                 not zero.compute_grad_norm and self.gradient_clipping > 0
             ),

@@ -35,6 +35,12 @@ def starting(config: dict[str, Any]) -> Iterator[None]:
         yield
     except (ValueError, NotImplementedError, AssertionError) as error:
         why = " ".join(str(error).split()).rstrip(".")
+        if "op had not been implemented on" in why:  # said of no operator by name; only optimizers are such
+            name = config.get("optimizer", {}).get("type")
+            raise UserError(
+                f"DeepSpeed has no optimizer {name} for the devices of {host()} ({why}); use AdamW with torch_adam true, "
+                "Adagrad or SGD"
+            ) from error
         raise UserError(f"DeepSpeed does not take this config on {host()}: {why}; change what it names") from error
     except RuntimeError as error:
         if "JIT load" not in str(error) and "building extension" not in str(error):

@@ -47,7 +47,8 @@ class Choice(NamedTuple):
 
 CHOICES = [
     Choice(stage, offload, checkpointing)
-    for stage, offload in [*((s, "") for s in range(4)), (3, "optimizer"), (3, "optimizer and parameters")]
+    for offload, stages in (("", (0, 1, 2, 3)), ("optimizer", (1, 2, 3)), ("optimizer and parameters", (3,)))
+    for stage in stages
     for checkpointing in (False, True)
 ]
 

@@ -23,6 +23,8 @@ from tests.data_prep.fake_builds import build_shards, hashes
 from tests.data_prep.fake_files import add_file
 from tests.data_prep.fake_reader import MODULE, FakeArchive
 
+pytestmark = pytest.mark.slow
+
 Inspect = Callable[..., tuple[int, str, str]]
 PNG = b"\x89PNG\r\n\x1a\n"
 

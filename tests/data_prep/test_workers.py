@@ -14,6 +14,8 @@ import pytest
 from data_prep.errors import RadarFileError
 from data_prep.workers import InProcess, Limits, WorkerDiedError, Workers, in_parallel, reading
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Workers]:
@@ -130,7 +132,6 @@ def test_even_a_few_files_are_shared_out(pool: Workers) -> None:
     assert len({result[1] for result in results if not isinstance(result, RadarFileError)}) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
     [

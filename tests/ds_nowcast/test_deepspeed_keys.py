@@ -185,6 +185,10 @@ def test_a_section_refuses_keys_with_a_reason_too(key: str, reason: str) -> None
         ({"bf16.bf16_optimizer_states": True}, "bf16: bf16_optimizer_states needs"),
         ({"bf16.bf16_master_weights_and_grads": True}, "bf16: bf16_master_weights_and_grads needs"),
         ({"optimizer": {"type": "SGD", "params": {"lr": 0.1}}}, "set zero_allow_untested_optimizer to true"),
+        (
+            {"zero_optimization.stage": 3, "optimizer": {"type": "Adagrad", "params": {"lr": 0.1}}},
+            "optimizer.type Adagrad cannot be resumed at zero_optimization.stage 3",
+        ),
         ({"optimizer.params.bias_correction": True}, "bias_correction cannot be used without torch_adam false"),
         ({"optimizer.params": {"amsgrad": True}}, "amsgrad cannot be used without torch_adam true"),
         ({"optimizer.params.adam_w_mode": False}, "use the optimizer type Adam"),

@@ -44,7 +44,7 @@ def test_machines_get_bytes_steps_and_what_to_set(
     parts = ("weights", "gradients", "optimizer", "buffers", "activations")
     for option in [memory["config"], *(option["peak"] for option in memory["options"] if option["peak"])]:
         assert option["per_gpu"] == sum(option[part] for part in parts) > 0
-    assert [option["stage"] for option in memory["options"]] == [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3]
+    assert [option["stage"] for option in memory["options"]] == [0, 0, 1, 1, 2, 2, 3, 3, 1, 1, 2, 2, 3, 3, 3, 3]
     count = found["model"]["parameters"]
     assert found["disk"]["exported"] == 4 * count and found["disk"]["checkpoint"] == 16 * count
     assert found["recommendation"]["set"] == [] and found["recommendation"]["stage"] == 2  # as configured

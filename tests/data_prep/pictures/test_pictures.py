@@ -28,7 +28,7 @@ from data_prep.pictures.where import domain_map
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("error")]
 
 START = datetime(2010, 8, 26, 2, 30)
 UNITS: tuple[Unit, ...] = ("mm/h", "dBZ", "kg/m2")
@@ -178,7 +178,6 @@ def test_distances_are_km_by_pixel_size_on_the_outer_panels_and_pixels_without_a
 LONG = "A title that goes on about the model, the archive, the place and everything else that one may want to know"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("frames", "names", "shape", "unit"),
     [

@@ -74,6 +74,7 @@ def test_samples_of_no_span_and_no_event_are_found() -> None:
     assert sorted(marks.outside([], event_hashes(["E", "F"]))) == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_many_samples_show_is_kept_once() -> None:
     marks = FolderMarks()
     for part in range(20):  # of 8 tiles each, all of the same 500 frames

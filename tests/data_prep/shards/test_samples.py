@@ -40,6 +40,7 @@ def test_any_part_comes_back_as_it_was(
     np.testing.assert_array_equal(out_tHW, whole_THW[start:stop])
 
 
+@pytest.mark.slow
 @EVERY_CODEC
 @pytest.mark.parametrize("side", [100, 300, 700, 2100])  # LZ4 blocks of 64 KB, 256 KB, 1 MB, 4 MB; two of the last
 def test_images_of_any_size_come_back(codec: str, side: int) -> None:

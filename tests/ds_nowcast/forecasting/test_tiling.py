@@ -23,6 +23,7 @@ class Echo:
         return torch.cat([past_BTHW[:, -1:], 2 * past_BTHW[:, -1:]], dim=1)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.integers(1, 60), st.integers(1, 60), st.sampled_from([1, 4, 8]), st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)

@@ -20,6 +20,8 @@ from ds_nowcast.launch.board import Board
 from ds_nowcast.launch.environment import Launched, host
 from tests.launching import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def of(rank: int, port: int, world: int = 3) -> Launched:
     return Launched("deepspeed", rank, world, rank, world, "127.0.0.1", port)
@@ -109,7 +111,6 @@ def test_where_rank_0_does_not_answer_that_is_told(
     assert caught.value.exit_code == 5
 
 
-@pytest.mark.slow
 def test_under_torchrun_its_store_is_used_and_a_restart_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     agents = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)

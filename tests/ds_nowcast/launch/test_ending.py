@@ -158,6 +158,7 @@ def test_what_another_rank_found_first_is_told_as_rank_0_s_where_it_finds_it_too
     assert launch.told == ["error: give a folder"]
 
 
+@pytest.mark.slow
 def test_a_rank_that_comes_behind_a_failure_still_hears_of_it(start_ranks: StartRanks) -> None:
     launch = start_ranks("fail_early", world=2, LATE="1")
     until((launch.folder / "met.0").exists, "rank 0 to fail")

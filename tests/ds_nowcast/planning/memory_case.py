@@ -45,6 +45,16 @@ MEMORY: dict[str, dict[str, Any]] = {
     "parameters, fp32, stage 3, small buckets": PARAMETERS | SMALL_BUCKETS | {STAGE: 3},
     "parameters, autocast, stage 1": PARAMETERS
     | {STAGE: 1, "torch_autocast.enabled": True, "torch_autocast.dtype": "bfloat16"},
+    **{
+        f"parameters, bf16, stage {stage}, optimizer offloaded": PARAMETERS
+        | BF16
+        | {
+            STAGE: stage,
+            "zero_optimization.offload_optimizer.device": "cpu",
+            "zero_optimization.offload_optimizer.pin_memory": False,
+        }
+        for stage in (1, 2)
+    },
     "parameters, bf16, stage 3, all offloaded": PARAMETERS
     | BF16
     | {

@@ -26,6 +26,7 @@ def found(fitting: dict[Choice, int]) -> list[Option]:
         ({Choice(0, "", False): 4, Choice(3, "", False): 8}, Choice(0, "", False)),
         ({Choice(0, "", False): 2, Choice(0, "", True): 8, Choice(3, "", False): 8}, Choice(0, "", True)),
         ({Choice(0, "", True): 2, Choice(3, "", True): 4, Choice(3, "optimizer", False): 8}, Choice(3, "", True)),
+        ({Choice(2, "optimizer", False): 4, Choice(3, "optimizer", False): 8}, Choice(2, "optimizer", False)),
         ({Choice(3, "optimizer", True): 4, Choice(3, "optimizer and parameters", False): 8}, Choice(3, "optimizer", True)),
         ({Choice(1, "", False): 2, Choice(3, "", True): 1}, Choice(1, "", False)),  # nowhere the asked one
     ],

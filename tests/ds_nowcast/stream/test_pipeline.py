@@ -178,6 +178,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "lost", "told"), DAMAGES)
 def test_damage_keeps_the_order_and_counts_as_all_missing_alike_on_every_run_and_rank(
     shards: Shards, damage: Callable[[Shards], None], lost: int | None, told: str

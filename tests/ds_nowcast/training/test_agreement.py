@@ -20,6 +20,8 @@ from ds_nowcast.ranks import Ranks
 from ds_nowcast.training import agreement
 from ds_nowcast.training.agreement import check_alike, check_shared
 
+pytestmark = pytest.mark.slow
+
 
 class Host(threading.local):
     """Which one a rank's thread runs on."""

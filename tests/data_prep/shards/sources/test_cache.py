@@ -22,6 +22,8 @@ from data_prep.shards.sources.retry import Retries, TransientError
 from tests.data_prep.shards.sources.conftest import open_below
 from tests.data_prep.shards.sources.made_files import MadeFiles, be_killed, bytes_in, cached, content_of, read_many
 
+pytestmark = pytest.mark.slow
+
 A, B, C, D = "300000-a", "300000-b", "300000-c", "300000-d"
 
 

@@ -17,6 +17,8 @@ from tests.data_prep.shards.sources import fault_server as faults
 from tests.data_prep.shards.sources.conftest import FOLDER, TAR
 from tests.data_prep.shards.sources.fault_server import FaultServer
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., ObjectSource]
 
 
@@ -122,7 +124,6 @@ def test_what_may_pass_is_tried_again(failure: faults.Fault, failing: ObjectSour
     assert [request.range for request in server.requests] == ["bytes=1000-5999"] * 3
 
 
-@pytest.mark.slow
 def test_a_stall_is_tried_again(failing: ObjectSource, server: FaultServer, opened: Open) -> None:
     server.faults.append(faults.stall)
     source = opened("s3://bucket/shards", timeout_s=0.5)
