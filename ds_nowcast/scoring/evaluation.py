@@ -1,9 +1,9 @@
-"""Scores of a model and of persistence over every window of a split, each window once, on any number of ranks."""
+"""Scores of a model and of baselines over every window of a split, each window once, on any number of ranks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -11,14 +11,18 @@ import torch
 
 from data_prep.errors import ExpectedError, SourceError
 from data_prep.shards.index import Shards
+from ds_nowcast.baselines import persistence
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
-from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
+from ds_nowcast.model_space import ModelSpace, Windows, in_model_space
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.scoring.scores import ScoreSums, compute
+from ds_nowcast.scoring.records import WindowRecord, WindowSums, window_sums
+from ds_nowcast.scoring.scores import Scores, ScoreSetting
 from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
 from ds_nowcast.stream.windows import Sample
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # past (B, T_in, H, W) float32 -> (B, T_out, H, W), model space
+Baseline = Callable[[Windows, int], torch.Tensor]  # the windows, their number of lead times -> (B, T_out, H, W)
+MODEL = "model"
 
 
 class StoppedError(Exception):
@@ -30,14 +34,27 @@ class Scored:
     """What an evaluation found; the same on every rank."""
 
     windows: int
-    model: dict[str, Any]
-    persistence: dict[str, Any]
-    errors: dict[int, tuple[float, float]]  # mean squared error of model and persistence by window, for choosing cases
+    scores: dict[str, dict[str, Any]]  # by forecast: the model and each baseline
+    records: list[WindowRecord]  # of each window; none unless the evaluation is full
     bad: list[Sample]  # those that could not be read; they count as all missing
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model's scores."""
+        return self.scores[MODEL]
+
+    @property
+    def persistence(self) -> dict[str, Any]:
+        """Those of the last observed frame."""
+        return self.scores["persistence"]
 
 
 class Evaluation:
-    """How to score on some shards."""
+    """How to score on some shards.
+
+    full: every kind of score, and records, not those scores alone by which a training is followed. baselines: by name,
+    what else is scored on the same windows and pixels.
+    """
 
     def __init__(
         self,
@@ -49,12 +66,17 @@ class Evaluation:
         *,
         micro_batch: int,
         max_windows: int | None = None,
+        full: bool = False,
+        baselines: Mapping[str, Baseline] = {"persistence": persistence.forecast},
     ) -> None:
         self._shards, self._split, self._data, self._ranks = shards, split, data, ranks
-        self._micro_batch, self._max_windows = micro_batch, max_windows
-        self._labels = threshold_labels(thresholds)
-        self._thresholds = in_model_space(shards.index.codes, thresholds).to(ranks.device)
-        self._space = ModelSpace(shards.index.codes, data.input_frames, ranks.device)
+        self._micro_batch, self._max_windows, self._baselines = micro_batch, max_windows, baselines
+        index = shards.index
+        self._setting = ScoreSetting(
+            index.codes, index.unit, thresholds, data.output_frames, index.pixel, index.pixel_unit, full
+        )
+        self._thresholds = in_model_space(index.codes, thresholds).to(ranks.device)
+        self._space = ModelSpace(index.codes, data.input_frames, ranks.device)
 
     @torch.no_grad()
     def run(
@@ -68,10 +90,8 @@ class Evaluation:
         stops: asked before each batch whether this rank wants to stop; where one does, StoppedError is raised on all.
         Raises SourceError on all ranks where one of them cannot get at its samples any more.
         """
-        leads, device = self._data.output_frames, self._ranks.device
-        model = ScoreSums.zero(leads, len(self._labels), device)
-        persistence = ScoreSums.zero(leads, len(self._labels), device)
-        errors: dict[int, tuple[float, float]] = {}
+        scores = {name: Scores(self._setting, self._ranks.device) for name in (MODEL, *self._baselines)}
+        records: list[WindowRecord] = []
         bad: list[Sample] = []
         stream, steps, windows = evaluation_stream(
             self._shards,
@@ -82,7 +102,7 @@ class Evaluation:
             world=self._ranks.world,
             threads=self._data.threads or self._ranks.threads,
             max_windows=self._max_windows,
-            pinned=device.type == "cuda",
+            pinned=self._ranks.device.type == "cuda",
         )
         done = 0
         with stream:
@@ -98,62 +118,53 @@ class Evaluation:
                 if stopping:
                     raise StoppedError
                 bad += batch.bad
-                errors |= self._score(predict, batch, model, persistence)
+                records += self._score(predict, batch, scores)
                 advance(min(self._micro_batch * self._ranks.world, windows - done))
                 done = min(done + self._micro_batch * self._ranks.world, windows)
-        return self._merge(windows, model, persistence, errors, bad)
+        return self._merge(windows, scores, records, bad)
 
     def _end_for(self, failure: str | None) -> NoReturn:
         """Raises SourceError on all ranks: some rank's samples cannot be had any more."""
         reasons = self._ranks.reasons(failure)
         raise SourceError("; ".join(sorted(set(reasons.values())))).at(min(reasons))
 
-    def _score(
-        self, predict: Predict, batch: StepCodes, model: ScoreSums, persistence: ScoreSums
-    ) -> dict[int, tuple[float, float]]:
-        """Adds a batch to both sums. Only pixels that both can forecast count: seen in the last input frame."""
-        positions = torch.tensor(batch.positions)
+    def _score(self, predict: Predict, batch: StepCodes, scores: dict[str, Scores]) -> list[WindowRecord]:
+        """Adds a batch to all sums. Only pixels that every forecast can know count: seen in the last input frame."""
         w = self._space.windows(batch.codes_BTHW.to(self._ranks.device, non_blocking=True))
-        weight_B = (positions >= 0).to(self._ranks.device)
+        weight_B = (torch.tensor(batch.positions) >= 0).to(self._ranks.device)
         scored_BTHW = w.valid_BTHW & w.seen_BHW[:, None]
-        prediction_BTHW = predict(w.past_BTHW).float().clamp(0.0, 1.0)
-        model.update(prediction_BTHW, w.target_BTHW, scored_BTHW, weight_B, self._thresholds)
-        last_BTHW = persistence_of(w, self._data.output_frames)
-        persistence.update(last_BTHW, w.target_BTHW, scored_BTHW, weight_B, self._thresholds)
-        errors = [_errors(forecast, w.target_BTHW, scored_BTHW) for forecast in (prediction_BTHW, last_BTHW)]
-        return {p: (e, f) for p, e, f in zip(batch.positions, *errors, strict=True) if p >= 0}
+        forecasts = {MODEL: predict(w.past_BTHW).float().clamp(0.0, 1.0)}
+        forecasts |= {name: baseline(w, self._data.output_frames) for name, baseline in self._baselines.items()}
+        for name, forecast_BTHW in forecasts.items():
+            scores[name].update(forecast_BTHW, w.target_BTHW, scored_BTHW, weight_B)
+        if not self._setting.full:
+            return []
+        sums = [window_sums(f, w.target_BTHW, scored_BTHW, self._thresholds) for f in forecasts.values()]
+        pixels: list[int] = scored_BTHW.sum((1, 2, 3)).tolist()
+        return [
+            self._record(sample, pixels[row], dict(zip(forecasts, (of[row] for of in sums), strict=True)))
+            for row, sample in enumerate(batch.samples)
+            if sample.position >= 0
+        ]
 
-    def _merge(
-        self,
-        windows: int,
-        model: ScoreSums,
-        persistence: ScoreSums,
-        errors: dict[int, tuple[float, float]],
-        bad: list[Sample],
-    ) -> Scored:
-        scores = []
-        for sums in (model, persistence):
-            vector = self._ranks.sum_tensor(sums.to_vector())
-            scores.append(
-                compute(ScoreSums.from_vector(vector, self._data.output_frames, len(self._labels)), self._labels)
-            )
-        everywhere = self._ranks.gather((errors, bad))
-        merged = {position: error for part, _ in everywhere for position, error in part.items()}
+    def _record(self, sample: Sample, pixels: int, forecasts: dict[str, WindowSums]) -> WindowRecord:
+        times = sample.times.split()
+        time = times[sample.start + self._data.input_frames - 1] if times else ""
+        return WindowRecord(sample.position, sample.key, sample.start, time, pixels, forecasts)
+
+    def _merge(self, windows: int, scores: dict[str, Scores], records: list[WindowRecord], bad: list[Sample]) -> Scored:
+        """One reduction for the sums of all forecasts."""
+        parts = [one.to_vector() for one in scores.values()]
+        merged = torch.split(self._ranks.sum_tensor(torch.cat(parts)), [len(part) for part in parts])
+        for one, vector in zip(scores.values(), merged, strict=True):
+            one.load_vector(vector)
+        everywhere = self._ranks.gather((records, bad))
         return Scored(
-            windows, scores[0], scores[1], merged, [sample for _, samples in everywhere for sample in samples]
+            windows,
+            {name: one.compute() for name, one in scores.items()},
+            [record for part, _ in everywhere for record in part],
+            [sample for _, samples in everywhere for sample in samples],
         )
-
-
-def _errors(forecast_BTHW: torch.Tensor, target_BTHW: torch.Tensor, scored_BTHW: torch.Tensor) -> list[float]:
-    """(B,) mean squared errors over the scored pixels; 0 where there are none."""
-    squared_B = torch.where(scored_BTHW, (forecast_BTHW - target_BTHW).square(), 0.0).sum((1, 2, 3))
-    means: list[float] = (squared_B / scored_BTHW.sum((1, 2, 3)).clamp(min=1)).tolist()
-    return means
-
-
-def persistence_of(windows: Windows, leads: int) -> torch.Tensor:
-    """The last observed frame at every lead time, (B, leads, H, W)."""
-    return windows.past_BTHW[:, -1:].expand(-1, leads, -1, -1)
 
 
 def selected(scores: dict[str, Any], select: str) -> float:

@@ -25,7 +25,7 @@ from ds_nowcast.stream.order import Item
 Value = TypeVar("Value")
 
 _KEPT_SAMPLES = 65_536  # whose keys and places are kept: some 25 MB
-_KEPT_TABLES = 8_192  # whose chunks' sizes are kept: some 15 MB
+_KEPT_TABLES = 8_192  # whose chunks' sizes and times are kept: some 25 MB
 _READ_TOGETHER = 2**16  # a sample's table and JSON are read at once where they lie so near each other
 
 
@@ -37,6 +37,7 @@ class Sample(NamedTuple):
     key: str
     start: int  # first frame of the window
     damage: str = ""  # why it could not be read and counts as all missing
+    times: str = ""  # of all frames of its sequence, as its JSON has them, with blanks between
 
     def line(self, batch: int, ranks: int, window: int) -> dict[str, Any]:
         """What `ds_nowcast.order --json` and the samples' log of a training say of it, steps of `batch` samples."""
@@ -66,6 +67,7 @@ class _Table(NamedTuple):
 
     offset: int  # of its frames in the tar
     chunks: Table
+    times: str  # of all frames, with blanks between: in one piece they take less memory
 
 
 def open_for(location: str, data: DataKeys) -> Shards:
@@ -143,16 +145,17 @@ class Windows:
         if sample.damage:
             return sample
         try:
-            self._fill(sample.shard, self._table(item), item.start, out_tHW, decoding or nullcontext())
+            table = self._table(item)
+            self._fill(sample.shard, table, item.start, out_tHW, decoding or nullcontext())
         except (OSError, ValueError) as error:
             return sample._replace(damage=str(error) or repr(error))
-        return sample
+        return sample._replace(times=table.times)
 
     def _fill(
         self, name: str, member: _Table, start: int, out_tHW: NDArray[Any], decoding: AbstractContextManager[Any]
     ) -> None:
         """Reads and decodes frames of a member. Raises ValueError, OSError, SourceError."""
-        source, packing, (offset, table) = self._source, self._packing, member
+        source, packing, (offset, table, _) = self._source, self._packing, member
         if packing.direct:
 
             def read(begin: int, into: memoryview) -> None:
@@ -206,8 +209,8 @@ class Windows:
         frames, meta = (_place(members, ext, item.sample) for ext in (packing.member, META_MEMBER))
         tail = Member(frames.offset + max(frames.size - packing.table_bytes, 0), min(frames.size, packing.table_bytes))
         table, text = self._both(shard.name, tail, meta)
-        _check_meta(text, members.keys[item.sample], list(packing.shape_THW), packing.dtype.name)
-        return _Table(frames.offset, packing.table(table, frames.size))
+        times = _times(text, members.keys[item.sample], list(packing.shape_THW), packing.dtype.name)
+        return _Table(frames.offset, packing.table(table, frames.size), times)
 
     def _both(self, name: str, first: Member, second: Member) -> tuple[bytes, bytes]:
         """The bytes of two places, in one read where the second lies close behind the first."""
@@ -225,16 +228,18 @@ def _place(members: ShardMembers, ext: str, number: int) -> Member:
     return place
 
 
-def _check_meta(text: bytes, key: str, shape: list[int], dtype: str) -> None:
-    """Raises ValueError where a sample's JSON is damaged, or of another sample or another form than the index says."""
+def _times(text: bytes, key: str, shape: list[int], dtype: str) -> str:
+    """The times of a sample's frames. Raises ValueError where its JSON is damaged, or of another sample or form than the index says."""
     try:
         meta = json.loads(text)
         frames = meta["frames"]
         said = meta["key"], frames["shape"], frames["dtype"]
+        times = " ".join(meta["times"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"its JSON is damaged: {error!r}") from None
     if said != (key, shape, dtype):
         raise ValueError(f"its JSON says {str(said)[:80]}, the index {key}, {shape}, {dtype}")
+    return times
 
 
 class _Kept(Generic[Value]):
