@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ACROSS, _PANEL_IN, _ROW_IN, _CHARACTER_IN = 4, 2.15, 0.27, 0.085
+_PANEL_IN, _ROW_IN, _CHARACTER_IN = 2.15, 0.27, 0.085
+_AROUND_IN = 0.8  # a panel's title, axis, and what it says
 _LONGEST = 28  # characters of a name before it is cut in its middle
 _FIRST, _OTHERS, _BAND = LINES[0][0], SOFT_INK, "#e3eef7"
 
@@ -45,23 +46,19 @@ def interval_chart(
 
     caption: lines below the title. Raises UserError where matplotlib is not installed.
     """
-    across = min(_ACROSS, len(panels))
-    down = math.ceil(len(panels) / across)
+    across = min((4, 3) if len(panels) > 4 else (len(panels),), key=lambda columns: -len(panels) % columns)
     shown = [_cut(name) for name in names]
     left_in = 0.35 + _CHARACTER_IN * max(map(len, shown))
     width_in = max(left_in + across * _PANEL_IN, 6.5)
     lines = [line for text in caption for line in textwrap.wrap(text, int(width_in / 0.066))]
     head_in, panel_in = 0.5 + 0.17 * len(lines), _ROW_IN * len(names) + 0.25
-    height_in = head_in + down * (panel_in + 0.8)
-    figure = canvas.blank(width_in, height_in)
+    height_in = head_in + math.ceil(len(panels) / across) * (panel_in + _AROUND_IN)
+    figure, step_in = canvas.blank(width_in, height_in), (width_in - left_in) / across
     for i, panel in enumerate(panels):
         row, column = divmod(i, across)
-        step_in = (width_in - left_in) / across
-        top_in = head_in + row * (panel_in + 0.8) + 0.28
-        place = (left_in + column * step_in, height_in - top_in - panel_in, step_in - 0.3, panel_in)
-        sizes = (width_in, height_in, width_in, height_in)
-        axes = figure.add_axes(tuple(length / size for length, size in zip(place, sizes, strict=True)))
-        _draw(axes, panel, shown if column == 0 else None, others)
+        left, bottom = left_in + column * step_in, height_in - head_in - 0.28 - row * (panel_in + _AROUND_IN) - panel_in
+        place = left / width_in, bottom / height_in, (step_in - 0.3) / width_in, panel_in / height_in
+        _draw(figure.add_axes(place), panel, shown if column == 0 else None, others)
     _write_head(figure, title, lines, height_in, width_in)
     write_atomically(path, canvas.png(figure))
 
@@ -101,9 +98,9 @@ def _draw_dot(axes: Axes, row: int, dot: Dot, colour: str, marker: str) -> None:
         )
         return
     if not math.isnan(dot.low):
-        axes.plot([dot.low, dot.high], [row, row], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+        axes.plot([dot.low, dot.high], [row, row], "-|", color=colour, linewidth=1.4, markersize=7.0, zorder=2)
     face = colour if dot.filled else "white"
-    axes.plot([dot.value], [row], marker, color=colour, markerfacecolor=face, markersize=5.5, zorder=3)
+    axes.plot([dot.value], [row], marker, color=colour, markerfacecolor=face, markersize=4.2, zorder=3)
 
 
 def _write_head(figure: Figure, title: str, lines: Sequence[str], height_in: float, width_in: float) -> None:

@@ -17,7 +17,7 @@ from data_prep.errors import counted
 from data_prep.times import utc
 from ds_nowcast.comparing.evaluated import Floats, WindowId
 
-LEVEL = 0.95
+LEVEL, _ENDS = 0.95, (0.025, 0.975)  # written out: (1 - 0.95) / 2 is a little more than 0.025
 FEWEST = 10  # blocks: of fewer the spread cannot be told, and no interval is given
 _AT_ONCE = 1 << 22  # multiplicities in memory
 
@@ -94,12 +94,11 @@ def estimate(value: Floats, replicates_R: Floats, blocks: NDArray[np.intp]) -> E
 
     value, blocks: (...), replicates_R: (R, ...). blocks: how many of them have a part in the score.
     """
-    tail = (1.0 - LEVEL) / 2.0
     ends = np.full((2, *value.shape), np.nan)
     for place in np.ndindex(value.shape):
         defined = replicates_R[:, *place]
         defined = defined[np.isfinite(defined)]
         if np.isfinite(value[place]) and blocks[place] >= FEWEST and len(defined):
-            # the R tail-th and R (1 - tail)-th of the ordered replicates, as there
-            ends[:, *place] = np.quantile(defined, (tail, 1.0 - tail), method="inverted_cdf")
+            # of 1000 the 25th and the 975th in their order, as there
+            ends[:, *place] = np.quantile(defined, _ENDS, method="inverted_cdf")
     return Estimate(value, ends[0], ends[1])

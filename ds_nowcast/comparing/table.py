@@ -58,20 +58,32 @@ def _parts(found: Comparison) -> Iterator[_Part]:
 
 def _tables(part: _Part, columns: Sequence[Score], width: int) -> Iterator[Table]:
     """As many, below each other, as the columns need."""
-    cells = {i: [_cell(part, i, place, column) for place, column in enumerate(columns)] for i, _ in part.rows}
-    widest = max(len(line) for row in cells.values() for text in row for line in text.split("\n"))
-    widest = max(widest, *(len(column.label) for column in columns)) + _BETWEEN
-    names = min(max(len(name) for _, name in part.rows), width // 3) + _BETWEEN
-    across = max(1, (width - names - _BETWEEN) // widest)
-    for begin in range(0, len(columns), across):
-        title = Text(part.title) if begin == 0 else None
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
-        table.add_column("", overflow="fold", width=names - _BETWEEN)
-        for column in columns[begin : begin + across]:
-            table.add_column(Text(column.label), justify="right", no_wrap=True)
-        for i, name in part.rows:
-            table.add_row(Text(name), *map(Text, cells[i][begin : begin + across]))
+    cells = [[_cell(part, i, place, column) for place, column in enumerate(columns)] for i, _ in part.rows]
+    names = min(max(len(name) for _, name in part.rows), width // 3)
+    for group in _groups(columns, cells, width - names - _BETWEEN - 1):
+        title = Text(part.title) if 0 in group else None
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold")
+        table.add_column("", overflow="fold", width=names)
+        for place in group:
+            table.add_column(Text(columns[place].label), justify="right", no_wrap=True)
+        for (_, name), row in zip(part.rows, cells, strict=True):
+            table.add_row(Text(name), *(Text(row[place]) for place in group))
         yield table
+
+
+def _groups(columns: Sequence[Score], cells: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Columns that fit beside each other."""
+    groups, left = [[0]], width
+    for place, column in enumerate(columns):
+        lines = [column.label, *(line for row in cells for line in row[place].split("\n"))]
+        needs = max(map(len, lines)) + _BETWEEN
+        if needs > left and place > 0:
+            groups.append([])
+            left = width
+        if place > 0:
+            groups[-1].append(place)
+        left -= needs
+    return groups
 
 
 def _cell(part: _Part, i: int, place: int, column: Score) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_prep.files import write_atomically
 from data_prep.pictures.intervals import Dot, Dots, interval_chart
 from ds_nowcast.comparing.bootstrap import LEVEL, Estimate
@@ -103,20 +105,21 @@ def write_picture(folder: Path, found: Comparison) -> None:
     for place, column in enumerate(found.columns[:-1]):  # MAE says what MSE does
         if column.name == "mean_csi_pooled" and place == 1:
             continue  # of one threshold
-        dots = [
-            Dot(
-                *(float(by[i, place]) for by in (found.scores_SM.value, found.scores_SM.low, found.scores_SM.high)),
-                filled=i == 0 or bool(found.difference_SM.excludes_0[i, place]),
-            )
-            for i in range(len(found.names))
-        ]
+        dots = [_dot(found, i, place) for i in range(len(found.names))]
         better = "higher is better" if column.perfect else "model space, lower is better"
         panels.append(Dots(column.label, better, dots))
     caption = [f"{found.title}. {found.method}"]
-    if len(found.names) > 1:
+    if not np.isnan(found.difference_SM.low[1:]).all():
         first = found.names[0]
         caption.append(f"Filled: {first}, and what differs from it (the paired difference's interval excludes 0)")
     title = "Scores of runs and baselines" if found.matched.baselines else "Scores of runs"
     interval_chart(
         folder / PICTURE_NAME, found.names, panels, others=runs, title=title, caption=[*caption, *found.notes]
     )
+
+
+def _dot(found: Comparison, i: int, place: int) -> Dot:
+    value, low, high = (
+        float(by[i, place]) for by in (found.scores_SM.value, found.scores_SM.low, found.scores_SM.high)
+    )
+    return Dot(value, low, high, filled=i == 0 or bool(found.difference_SM.excludes_0[i, place]))

@@ -60,7 +60,7 @@ def _sums(random: np.random.Generator, events: np.ndarray, share: float, wet: fl
 
 def scores_for(lines: Sequence[Line], **task: Any) -> dict[str, Any]:
     """The `scores.json` to which they add up; the counts lie in the first lead time."""
-    names = [name for name in lines[0] if isinstance(lines[0][name], dict)]
+    names = [name for name in ("model", *BASELINES, "climatology") if name in lines[0]]
     thresholds = len(lines[0]["model"]["hits"])
     about = {
         "frames": 13,
@@ -69,7 +69,7 @@ def scores_for(lines: Sequence[Line], **task: Any) -> dict[str, Any]:
         "pixel": [1000.0, 1000.0],
         "pixel_unit": "m",
         "unit": "mm/h",
-        "thresholds": {"unit": "mm/h", "values": list(VALUES[:thresholds])},
+        "thresholds": {"unit": "mm/h", "values": list((*VALUES, 16.0, 32.0, 64.0)[:thresholds])},
         "windows": len(lines),
         "split": "test",
         "data": "held out",
