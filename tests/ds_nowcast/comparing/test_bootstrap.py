@@ -75,21 +75,40 @@ def test_of_fewer_than_ten_blocks_there_is_no_interval() -> None:
     assert np.isnan(estimate(value, replicates_R2, np.array([9, 10])).low).tolist() == [True, False]
 
 
+def coverage(days: int, as_blocks: bool) -> float:
+    """How many of 300 made data sets have the true CSI inside its interval.
+
+    Days differ in how wet and how predictable they are, with eight windows each. as_blocks: days are drawn, else windows.
+    """
+    random, inside = np.random.default_rng(5), 0
+    truth = 0.4 / (1.0 + 0.3)  # hits over observed events and false alarms, of the means over all days that could be
+    for repetition in range(300):
+        wet_N, share_N = random.gamma(2.0, 100.0, days), random.beta(4.0, 6.0, days)  # the mean share is 0.4
+        wet_W, share_W = wet_N.repeat(8), share_N.repeat(8)
+        events_W = random.poisson(wet_W)
+        hits_W = random.binomial(events_W, share_W)
+        false_W, ones = random.poisson(0.3 * wet_W), np.ones((3, len(events_W)))
+        sums_NF = np.stack([hits_W, events_W - hits_W, false_W, *ones], -1).astype(np.float64)
+        if as_blocks:
+            sums_NF = sums_NF.reshape(days, 8, -1).sum(1)
+        sums_NSF, scored = sums_NF[:, None], np.ones((1, 1), bool)
+        replicates = scores_of(resampled(sums_NSF, 400, repetition), scored)
+        found = estimate(scores_of(sums_NSF.sum(0), scored), replicates, blocks_behind(sums_NSF))
+        inside += bool(found.low[0, 0] <= truth <= found.high[0, 0])
+    print(f"{days} days of 8 windows, {'days' if as_blocks else 'windows'} drawn: {inside / 300:.0%} hold the truth")
+    return inside / 300
+
+
 @pytest.mark.slow
 def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Days differ in how wet and how predictable they are: 40 of them, 300 times; the truth is the ratio of means."""
-    random, inside = np.random.default_rng(5), 0
-    truth = 0.4 / (1.0 + 0.3)  # hits over observed events and false alarms
-    for repetition in range(300):
-        wet_N, share_N = random.gamma(2.0, 100.0, 40), random.beta(4.0, 6.0, 40)  # the mean share is 0.4
-        events_N = random.poisson(wet_N)
-        hits_N = random.binomial(events_N, share_N)
-        sums_N1F = np.stack([hits_N, events_N - hits_N, random.poisson(0.3 * wet_N), *np.ones((3, 40))], -1)[:, None]
-        scored = np.ones((1, 1), bool)
-        replicates = scores_of(resampled(sums_N1F, 400, repetition), scored)
-        found = estimate(scores_of(sums_N1F.sum(0), scored), replicates, blocks_behind(sums_N1F))
-        inside += bool(found.low[0, 0] <= truth <= found.high[0, 0])
-    assert 0.90 <= inside / 300 <= 0.99
+    assert 0.90 <= coverage(40, as_blocks=True) <= 0.99
+    assert 0.92 <= coverage(100, as_blocks=True) <= 0.99
+
+
+@pytest.mark.slow
+def test_of_few_days_it_holds_the_truth_more_rarely_and_of_single_windows_much_more_rarely() -> None:
+    assert 0.75 <= coverage(10, as_blocks=True) < coverage(40, as_blocks=True)
+    assert coverage(40, as_blocks=False) < 0.7
 
 
 def test_windows_of_a_day_of_utc_are_one_block() -> None:
