@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import UserError, counted
-from ds_nowcast.comparing.bootstrap import Blocks, Estimate, blocks_of, estimate, resampled
+from ds_nowcast.comparing.bootstrap import FEWEST, Blocks, Estimate, blocks_of, estimate, resampled
 from ds_nowcast.comparing.evaluated import Floats, read_runs
 from ds_nowcast.comparing.matching import Matched, matched
 from ds_nowcast.comparing.scores import Score, blocks_behind, difference, events_in, score_list, scores_of, skill
@@ -55,6 +55,8 @@ class Comparison:
     @property
     def method(self) -> str:
         """Where the intervals come from."""
+        if self.blocks.count < FEWEST:
+            return "no intervals"
         return f"95 % intervals: {self.resamples} resamples of {self.blocks.in_words}"
 
 

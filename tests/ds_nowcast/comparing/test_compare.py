@@ -66,6 +66,7 @@ def test_what_is_undefined_is_a_dash_and_null(tmp_path: Path, capsys: pytest.Cap
     captured = capsys.readouterr()
     rows = [line.split() for line in captured.out.splitlines() if line.startswith(" dry")]
     assert [row[:4] for row in rows] == [["dry", "-", "-", "-"]] and float(rows[0][4]) > 0
+    assert "5 min; no intervals; MSE" in captured.out
     assert "beware: only 3 days and 6 events: no interval can be trusted" in captured.out
     scores = json.loads((tmp_path / "compare.json").read_text())["forecasts"][0]["scores"]
     assert scores["csi_pooled"]["0.5"] == scores["mse"] == {"value": None, "low": None, "high": None}
