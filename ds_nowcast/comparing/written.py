@@ -108,8 +108,8 @@ def write_picture(folder: Path, found: Comparison) -> None:
         dots = [_dot(found, i, place) for i in range(len(found.names))]
         better = "higher is better" if column.perfect else "model space, lower is better"
         panels.append(Dots(column.label, better, dots))
-    caption = [f"{found.title}. {found.method}"]
-    if not np.isnan(found.difference_SM.low[1:]).all():
+    caption = [f"{found.title}; {found.method}"]
+    if _tells(found):
         first = found.names[0]
         caption.append(f"Filled: {first}, and what differs from it (the paired difference's interval excludes 0)")
     title = "Scores of runs and baselines" if found.matched.baselines else "Scores of runs"
@@ -122,4 +122,9 @@ def _dot(found: Comparison, i: int, place: int) -> Dot:
     value, low, high = (
         float(by[i, place]) for by in (found.scores_SM.value, found.scores_SM.low, found.scores_SM.high)
     )
-    return Dot(value, low, high, filled=i == 0 or bool(found.difference_SM.excludes_0[i, place]))
+    return Dot(value, low, high, filled=i == 0 or not _tells(found) or bool(found.difference_SM.excludes_0[i, place]))
+
+
+def _tells(found: Comparison) -> bool:
+    """Whether any difference to the first run has an interval."""
+    return not bool(np.isnan(found.difference_SM.low[1:]).all())

@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.errors import UserError
 from ds_nowcast.comparing.comparison import Comparison, compare
-from ds_nowcast.comparing.scores import scores_of
+from ds_nowcast.comparing.scores import scores_of, skill
 from tests.ds_nowcast.comparing.made_runs import Line, made_lines, written_run
 
 
@@ -138,8 +138,6 @@ def test_errors_that_are_not_finite_are_undefined_not_a_crash(tmp_path: Path) ->
 
 def test_skill_against_a_perfect_reference_is_undefined() -> None:
     sums_SF = np.array([[5.0, 5.0, 0.0, 1.0, 1.0, 10.0], [10.0, 0.0, 0.0, 0.0, 0.0, 10.0]])
-    from ds_nowcast.comparing.scores import skill
-
     scores_SM = scores_of(sums_SF, np.ones((2, 1), bool))
     assert np.isnan(skill(scores_SM, scores_SM[1], np.array([1.0, 1.0, 0.0, 0.0]))).all()
 
