@@ -1,0 +1,1 @@
+"""Several evaluated runs beside each other, with bootstrap intervals."""
