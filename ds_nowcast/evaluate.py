@@ -24,7 +24,7 @@ from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import Evaluation, Scored
-from ds_nowcast.scoring.report import score_table, write_pictures
+from ds_nowcast.scoring.report import cases_of, score_table, write_report
 from ds_nowcast.stream.order import window_starts
 from ds_nowcast.stream.windows import source_options
 
@@ -71,7 +71,7 @@ def evaluate(args: Namespace, launch: Launch) -> int:
         )
     if ranks.first:
         with writing(out):
-            _write(out, scored, model, card, shards, args.split)
+            _write(out, scored, model, card, shards, args.split, args.run)
     ranks.barrier()
     return 0
 
@@ -89,16 +89,18 @@ def _with_room(data: DataKeys, batch: int, shards: Shards) -> DataKeys:
     return data.model_copy(update={"buffer_mb": max(data.buffer_mb, math.ceil(two_mb))})
 
 
-def _write(out: Path, scored: Scored, model: NowcastModel, card: ModelCard, shards: Shards, split: str) -> None:
+def _write(
+    out: Path, scored: Scored, model: NowcastModel, card: ModelCard, shards: Shards, split: str, run: Path | None
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     scores = scores_of(scored, card, shards, split)
     write_atomically(out / "scores.json", (json.dumps(scores, indent=1, allow_nan=False) + "\n").encode())
     print(score_table(scores))
     try:
-        write_pictures(out / "report", scores, scored, model, card, shards, split)
-        print(f"scores in {out / 'scores.json'}, pictures in {out / 'report'}")
+        page = write_report(out / "report", scores, cases_of(scored.errors, model, card, shards, split), run)
+        print(f"scores in {out / 'scores.json'}, report in {page}")
     except UserError as error:  # the pictures' library is an extra: scores must not depend on it
-        print(f"scores in {out / 'scores.json'}; no pictures: {error}", file=sys.stderr)
+        print(f"scores in {out / 'scores.json'}; no report: {error}", file=sys.stderr)
 
 
 def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
