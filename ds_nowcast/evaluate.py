@@ -100,7 +100,7 @@ def _write(
         page = write_report(out / "report", scores, cases_of(scored.errors, model, card, shards, split), run)
         print(f"scores in {out / 'scores.json'}, report in {page}")
     except UserError as error:  # the pictures' library is an extra: scores must not depend on it
-        print(f"scores in {out / 'scores.json'}; no report: {error}", file=sys.stderr)
+        print(f"scores in {out / 'scores.json'}; no pictures: {error}", file=sys.stderr)
 
 
 def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:

@@ -19,14 +19,14 @@ from ds_nowcast.scoring.report.numbers import (
 )
 
 _BY_THRESHOLD = {
-    "csi_pooled": "CSI pooled", "csi_lead_mean": "CSI mean of leads", "csi_pool4": "CSI 4 \N{MULTIPLICATION SIGN} 4", "csi_pool16": "CSI 16 \N{MULTIPLICATION SIGN} 16",
+    "csi_pooled": "CSI pooled", "csi_lead_mean": "CSI mean of leads", "csi_pool4": "CSI 4 x 4", "csi_pool16": "CSI 16 x 16",
     "pod": "POD", "far": "FAR", "sucr": "SUCR", "bias": "bias", "hss": "HSS", "ets": "ETS",
 }  # fmt: skip
 _MEANS = {
     "csi_pooled": "pooled",
     "csi_lead_mean": "mean of leads",
-    "csi_pool4": "4 \N{MULTIPLICATION SIGN} 4",
-    "csi_pool16": "16 \N{MULTIPLICATION SIGN} 16",
+    "csi_pool4": "4 x 4",
+    "csi_pool16": "16 x 16",
 }
 
 
