@@ -94,7 +94,9 @@ class Page:
 
     def picture(self, path: Path) -> None:
         """Writes a PNG of the whole page."""
-        shot = self.do("Page.captureScreenshot", captureBeyondViewport=True)
+        size = self.do("Page.getLayoutMetrics")["cssContentSize"]
+        whole = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        shot = self.do("Page.captureScreenshot", captureBeyondViewport=True, clip=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def _next(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OBSERVED = "observed"  # the name of a line that is the truth, not one of several forecasts
+_FRAME = (0.19, 0.19, 0.78, 0.77)  # left, bottom, width, height of the axes as shares of an SVG
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -56,24 +57,32 @@ class Panel(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels of one meaning. names: of all lines in the order of their looks; empty: as they come."""
+    """Panels of one meaning.
+
+    names: of all lines in the order of their looks; empty: as they come. plain: those drawn as ink without markers, such
+    as what was observed among forecasts. square: x and y are of one kind and have equal scales.
+    """
 
     title: str
     panels: Sequence[Panel]
     x: Axis
     y: Axis
     names: Sequence[str] = ()
+    plain: Sequence[str] = (OBSERVED,)
+    square: bool = False
 
     def shown(self) -> list[str]:
-        """Names of the lines that some panel has, in the order of their looks."""
-        there = dict.fromkeys(name for panel in self.panels for name in panel.series)
+        """Names that a legend needs, in the order of their looks: a panel's only line is named by its title and axis."""
+        several = [panel for panel in self.panels if len(panel.series) > 1] or self.panels
+        there = dict.fromkeys(name for panel in several for name in panel.series)
         return [name for name in self.names if name in there] or list(there)
 
     def look(self, name: str) -> tuple[str, str, str]:
         """Colour, dash and marker of a line: the same in every panel, and in every chart with the same names."""
-        if name == OBSERVED:
+        if name in self.plain:
             return TRUTH
-        return LINES[list(self.names or self.shown()).index(name) % len(LINES)]
+        names = self.names or list(dict.fromkeys(name for panel in self.panels for name in panel.series))
+        return LINES[list(names).index(name) % len(LINES)]
 
 
 def line_chart(
@@ -127,15 +136,16 @@ def write_chart(path: Path, chart: Chart) -> None:
     write_atomically(path, canvas.png(figure))
 
 
-def chart_svgs(chart: Chart, name: str, height_in: float = 2.5) -> list[str]:
+def chart_svgs(chart: Chart, name: str) -> list[str]:
     """The panels as `<svg>` elements (`canvas.svg`) without title and legend; see `keys.line_key` for that.
 
     name: told apart from the page's other charts. Raises UserError where matplotlib is not installed.
     """
     pictures = []
     for i, panel in enumerate(chart.panels):
-        figure = canvas.blank(3.6, height_in, "constrained")
-        axes = figure.add_subplot()
+        # the same frame in every panel, so that they stand in line, unless it must have equal sides
+        figure = canvas.blank(3.6, 3.6 if chart.square else 2.5, "constrained" if chart.square else None)
+        axes = figure.add_subplot() if chart.square else figure.add_axes(_FRAME)
         _draw(axes, chart, panel._replace(title=""))
         axes.set_xlabel((panel.x or chart.x).label, fontsize=9, color=INK)
         axes.set_ylabel((panel.y or chart.y).label, fontsize=9, color=INK)
@@ -148,7 +158,15 @@ def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:
         colour, dash, marker = chart.look(name)
         xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
         often = 1 if len(xs) <= 30 else math.ceil(len(xs) / 15)  # markers on each other hide the line
-        axes.plot(xs, ys, dash, marker=marker, color=colour, label=name, markersize=4.0, markevery=often)
+        cut = (panel.y or chart.y).log  # otherwise a marker at 0 or 1 is whole, though it reaches beyond the axes
+        look: dict[str, Any] = {
+            "marker": marker,
+            "color": colour,
+            "markersize": 4.0,
+            "markevery": often,
+            "clip_on": cut,
+        }
+        axes.plot(xs, ys, dash, label=name, **look)
         for at, word in enumerate(panel.notes.get(name, ())):
             if np.isfinite([xs[at], ys[at]]).all():
                 axes.annotate(word, (xs[at], ys[at]), (5, 3), textcoords="offset points", fontsize=7, color=SOFT_INK)
@@ -168,15 +186,26 @@ def _set_axis(axes: Axes, axis: Axis, side: Any) -> None:
     letter = "x" if side is axes.xaxis else "y"
     if axis.log:
         axes.set(**{f"{letter}scale": "log"})
-        side.set_major_formatter(lambda value, _: _power_of_ten(value))
     if axis.words:
         axes.set(**{f"{letter}ticks": range(len(axis.words)), f"{letter}ticklabels": axis.words})
     axes.set(**{f"{letter}lim": axis.limits})
+    if axis.log:
+        marks = _log_marks(*side.get_view_interval())
+        side.set_ticks([], minor=True)
+        side.set_ticks(marks, labels=[_in_digits(mark) for mark in marks])
     if axis.backwards:
         side.set_inverted(True)
 
 
-def _power_of_ten(value: float) -> str:
+def _log_marks(low: float, high: float, most: int = 7) -> list[float]:
+    """At most some `most` round numbers between two: 1, 2 and 5, or powers of ten alone, or every second one ..."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+    coarse = [10.0**power for power in powers if low <= 10.0**power <= high]
+    return fine if len(fine) <= most else coarse[:: math.ceil(len(coarse) / most)]
+
+
+def _in_digits(value: float) -> str:
     if 1e-3 <= abs(value) < 1e5:
         return f"{value:g}"
     digits, _, power = f"{value:.0e}".partition("e")

@@ -39,7 +39,7 @@ def draw_performance(axes: Axes) -> None:
         axes.plot((0.0, end[0]), (0.0, end[1]), dashes=(4.0, 3.0), **thin)
         at = (1.015, bias) if bias <= 1.0 else (1.0 / bias, 1.015)
         side: dict[str, Any] = {"ha": "left", "va": "center"} if bias <= 1.0 else {"ha": "center", "va": "bottom"}
-        axes.text(*at, f"{bias:g}", fontsize=6.5, color=SOFT_INK, **side)
+        axes.text(*at, f"bias {bias:g}", fontsize=6.5, color=SOFT_INK, **side)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), aspect="equal")
     axes.grid(visible=False)
 

@@ -48,35 +48,49 @@ def fss_by_scale(scores: dict[str, Any]) -> Told | None:
 
 
 def spectra(scores: dict[str, Any]) -> Told | None:
-    """Power by wavelength, its ratio to the truth, and the model's ratio by lead."""
-    key = "wavelength_km" if at(scores, "model", "spectrum", "wavelength_km") else "wavelength_px"
-    lengths = values_at(scores, "model", "spectrum", key)
-    power: Series = {name: (lengths, values_at(scores, name, "spectrum", "power")) for name in scored(scores)}
-    power[OBSERVED] = (lengths, values_at(scores, "model", "spectrum", "observed"))
-    ratio: Series = {name: (lengths, values_at(scores, name, "spectrum", "ratio")) for name in scored(scores)}
-    power, ratio = (
-        {name: line for name, line in series.items() if len(line[1]) == len(lengths) > 0} for series in (power, ratio)
-    )
-    times = minutes(scores)
-    fading: Series = {}
-    for lead in sorted({0, len(times) // 2, len(times) - 1} & set(range(len(times)))):
-        values = values_at(scores, "model", "by_lead", lead, "spectrum", "ratio")
-        if len(values) == len(lengths) > 0:
-            fading[f"model, +{times[lead]:g} min"] = (lengths, values)
-    even = level(1.0)
-    part = Axis("power / observed power", log=True)
+    """Power by wavelength, and its ratio to the truth."""
+    power = {name: _spectrum(scores, "power", name, "spectrum") for name in scored(scores)}
+    power[OBSERVED] = _spectrum(scores, "observed", "model", "spectrum")
+    ratio = {name: _spectrum(scores, "ratio", name, "spectrum") for name in scored(scores)}
     panels = [
         Panel("power", power, Axis("power (codes in [0, 1], squared)", log=True)),
-        Panel("ratio to the observed", ratio, part, ground=even),
-        Panel("how the model blurs with lead time", fading, part, ground=even),
+        Panel("ratio to the observed", ratio, _part_axis(ratio), ground=level(1.0)),
     ]
     words = (
         "How much of the field's variance lies in structures of each size, small ones on the right. Where the ratio falls "
         "below the dotted line at 1 the forecast has lost that detail: it is blurred. Persistence keeps all detail, in "
         "the wrong place."
     )
-    x = Axis(f"wavelength ({key.removeprefix('wavelength_').replace('px', 'pixels')})", log=True, backwards=True)
-    return told("spectra", Chart("Power spectra", panels, x, Axis(), (*FORECASTS, *fading, OBSERVED)), words)
+    return told("spectra", Chart("Power spectra", panels, _wavelength(scores), Axis(), NAMES), words)
+
+
+def blur(scores: dict[str, Any]) -> Told | None:
+    """The ratio of the model's power to the truth's at the first, a middle and the last lead."""
+    times, fading = minutes(scores), {}
+    for lead in sorted({0, len(times) // 2, len(times) - 1} & set(range(len(times)))):
+        fading[f"+{times[lead]:g} min"] = _spectrum(scores, "ratio", "model", "by_lead", lead, "spectrum")
+    panel = Panel("ratio to the observed", fading, _part_axis(fading), ground=level(1.0))
+    words = "The same ratio of the model alone, by lead time: the further down a line bends, the smoother the forecast."
+    chart = Chart("Blur by lead time", [panel], _wavelength(scores), Axis(), (*FORECASTS, *fading))
+    return told("blur", chart, words)
+
+
+def _wavelength(scores: dict[str, Any]) -> Axis:
+    in_km = bool(at(scores, "model", "spectrum", "wavelength_km"))
+    return Axis(f"wavelength ({'km' if in_km else 'pixels'})", log=True, backwards=True)
+
+
+def _spectrum(scores: dict[str, Any], what: str, *path: str | int) -> tuple[list[float], list[float]]:
+    """Wavelengths and what stands there; nothing where it is not of their length. What is not over 0 has no logarithm."""
+    lengths = values_at(scores, *path, "wavelength_km") or values_at(scores, *path, "wavelength_px")
+    values = [value if value > 0 else math.nan for value in values_at(scores, *path, what)]
+    return (lengths, values) if len(values) == len(lengths) else ([], [])
+
+
+def _part_axis(ratios: Series) -> Axis:
+    """Of a ratio of powers: whatever is below a thousandth is gone, how far does not matter."""
+    least = min((value for _, values in ratios.values() for value in values if value > 0), default=1.0)
+    return Axis("power / observed power", log=True, limits=(1e-3 if least < 1e-3 else None, None))
 
 
 def _pixel_km(scores: dict[str, Any]) -> float | None:

@@ -45,8 +45,8 @@ def performance(scores: dict[str, Any]) -> Told | None:
         "dashed rays have equal frequency bias, written outside: above the diagonal too much is forecast, below it too "
         "little (Roebber 2009)."
     )
-    chart = Chart("Performance diagram", [panel], Axis("success ratio (1 - FAR)"), Axis("POD"), NAMES)
-    return told("performance", chart, words, 3.6)
+    chart = Chart("Performance diagram", [panel], Axis("success ratio (1 - FAR)"), Axis("POD"), NAMES, square=True)
+    return told("performance", chart, words)
 
 
 def quantiles(scores: dict[str, Any]) -> Told | None:
@@ -70,9 +70,14 @@ def quantiles(scores: dict[str, Any]) -> Told | None:
     )
     shown = unit_text(unit)
     chart = Chart(
-        "Match of intensities", [panel], Axis(f"observed ({shown})", log), Axis(f"forecast ({shown})", log), NAMES
+        "Match of intensities",
+        [panel],
+        Axis(f"observed ({shown})", log),
+        Axis(f"forecast ({shown})", log),
+        NAMES,
+        square=True,
     )
-    return told("quantiles", chart, words, 3.2)
+    return told("quantiles", chart, words)
 
 
 def _by_label(scores: dict[str, Any], key: str, order: list[str]) -> Series:

@@ -67,7 +67,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def short(value: float | None, digits: int = 4) -> str:
     """With about as many digits in all, as errors in some unit are."""
-    return DASH if value is None else f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else f"{value:#.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:

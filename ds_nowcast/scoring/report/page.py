@@ -97,13 +97,18 @@ def _thresholds(folder: Path, scores: dict[str, Any]) -> list[Html]:
 def _scales(folder: Path, scores: dict[str, Any]) -> list[Html]:
     return [
         _figure(folder, "fss_by_scale", charts_by_scale.fss_by_scale(scores)),
-        _figure(folder, "spectra", charts_by_scale.spectra(scores)),
+        tag(
+            "div",
+            _figure(folder, "spectra", charts_by_scale.spectra(scores)),
+            _figure(folder, "blur", charts_by_scale.blur(scores)),
+            class_="two-and-one",
+        ),
     ]
 
 
 _TITLES = {"csi_by_lead": "Critical success index", "error_by_lead": "Errors", "detection_by_lead": "Detection",
            "by_threshold": "CSI and bias", "performance": "Performance diagram", "quantiles": "Match of intensities",
-           "fss_by_scale": "Fractions skill score", "spectra": "Power spectra", "training": "Training"}  # fmt: skip
+           "fss_by_scale": "Fractions skill score", "spectra": "Power spectra", "blur": "Blur", "training": "Training"}  # fmt: skip
 
 
 def _figure(folder: Path, name: str, told: Told | None) -> Html:
@@ -115,7 +120,7 @@ def _figure(folder: Path, name: str, told: Told | None) -> Html:
     write_chart(path, told.chart)
     panels = [
         tag("div", *([tag("h4", panel.title)] if panel.title else []), _with_words(svg, told.chart, panel.title))
-        for panel, svg in zip(told.chart.panels, chart_svgs(told.chart, name, told.height_in), strict=True)
+        for panel, svg in zip(told.chart.panels, chart_svgs(told.chart, name), strict=True)
     ]
     return tag(
         "figure",

@@ -11,7 +11,6 @@ from ds_nowcast.scoring.report.numbers import (
     labels,
     number,
     scored,
-    short,
     signed,
     skill,
     unit_text,
@@ -70,7 +69,7 @@ def _facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
     frames, leads = (int(value_at(task, key) or 0) for key in ("frames", "leads"))
     pixel = [value_at(task, "pixel", side) for side in (0, 1)]
     km = at(task, "pixel_unit") == "m"
-    sides = " \N{MULTIPLICATION SIGN} ".join(short(side if side is None or not km else side / 1000) for side in pixel)
+    sides = " \N{MULTIPLICATION SIGN} ".join(f"{(side or 0.0) / (1000 if km else 1):g}" for side in pixel)
     known = {
         "Windows": f"{int(value_at(task, 'windows') or 0):,}",
         "Parameters": None if parameters is None else f"{int(parameters):,}",
@@ -79,15 +78,24 @@ def _facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
         "Furthest lead": f"{leads * minutes:g} min",
         "Pixel": None if None in pixel else f"{sides} {'km' if km else 'degrees'}",
         "Unit of the archive": unit_text(str(task["unit"])) if "unit" in task else None,
-        "Thresholds": f"{', '.join(labels(scores))} {unit_text(str(at(task, 'thresholds', 'unit') or ''))}",
+        "Thresholds": _thresholds(scores),
         "Data split hash": str(task.get("index_hash", ""))[:12] or None,
     }
     return [(name, value) for name, value in known.items() if value]
 
 
+def _thresholds(scores: dict[str, Any]) -> str:
+    unit = str(at(scores, "task", "thresholds", "unit") or "")
+    values = ", ".join(labels(scores))
+    return f"codes {values}" if unit == "code" else f"{values} {unit_text(unit)}"
+
+
 def headlines(scores: dict[str, Any]) -> Html:
     """A card per headline score with each baseline and the skill against it; then a sentence per baseline."""
-    cards = [_card(scores, line) for line in HEADLINES if value_at(scores, "model", *line.path) is not None]
+    known = [line for line in HEADLINES if value_at(scores, "model", *line.path) is not None]
+    if at(scores, "model", "csi_m", "csi_pooled") == at(scores, "model", "mean", "csi_pooled"):
+        known = [line for line in known if line.name != "CSI"]  # the thresholds are SEVIR's: both are the same
+    cards = [_card(scores, line) for line in known]
     missing = [tag("li", f"Not scored: {name}. {reason}") for name, reason in absent(scores).items()]
     verdicts = [tag("li", _verdict(scores, name)) for name in scored(scores)[1:]]
     note = (

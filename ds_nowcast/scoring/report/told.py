@@ -27,17 +27,20 @@ class Told:
     file: str
     chart: Chart
     words: str
-    height_in: float = 2.5
 
 
-def told(file: str, chart: Chart, words: str, height_in: float = 2.5) -> Told | None:
-    """With the panels that have anything to show; None where none has."""
-    panels = [
-        panel
+def told(file: str, chart: Chart, words: str) -> Told | None:
+    """With the panels and lines that have anything to show; None where none has."""
+    drawn = [
+        panel._replace(
+            series={
+                name: line for name, line in panel.series.items() if np.isfinite(np.asarray(line[1], np.float64)).any()
+            }
+        )
         for panel in chart.panels
-        if any(np.isfinite(np.asarray(y, np.float64)).any() for _, y in panel.series.values())
     ]
-    return Told(file, replace(chart, panels=panels), words, height_in) if panels else None
+    panels = [panel for panel in drawn if panel.series]
+    return Told(file, replace(chart, panels=panels), words) if panels else None
 
 
 def by_lead(scores: dict[str, Any], *path: str) -> Series:

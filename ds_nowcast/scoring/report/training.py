@@ -54,7 +54,9 @@ def training(lines: list[dict[str, Any]]) -> Told | None:
         "The loss is the mean over the steps since the point before, on the training split; how it is made stands in the "
         "config. Evaluations are of whole windows; the best of them chose the weights that are scored here."
     )
-    chart = Chart("Training", panels, Axis("optimizer step"), Axis(), (*NAMES[:3], "loss", "learning rate"))
+    chart = Chart(
+        "Loss, learning rate and evaluations", panels, Axis("optimizer step"), Axis(), NAMES, ("loss", "learning rate")
+    )
     return told("training", chart, words)
 
 

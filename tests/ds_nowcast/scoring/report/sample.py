@@ -57,7 +57,9 @@ def sample_run(folder: Path) -> Path:
     rng, lines = np.random.default_rng(3), []
     for step in range(25, 1001, 25):
         loss = 0.03 * math.exp(-step / 180) + 0.011 + rng.normal(0, 0.0006)
-        lines.append({"step": step, "loss": loss, "lr": 1e-3 * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / 1000)))})
+        lines.append(
+            {"step": step, "loss": loss, "lr": 1e-3 * min(step / 100, 0.5 * (1 + math.cos(math.pi * step / 1000)))}
+        )
         if step % 200 == 0:
             told = {"csi_pooled": 0.34 - 0.2 * math.exp(-step / 250), "mse": 0.011 + 0.01 * math.exp(-step / 200)}
             found = {"model": told, "persistence": {"csi_pooled": 0.27, "mse": 0.0171}}
@@ -118,7 +120,9 @@ def _scores(forecast: Fields, target: Fields, valid: NDArray[np.bool_]) -> dict[
     shares = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
     both = [np.quantile(_kg_m2(field[valid]), shares).tolist() for field in (forecast, target)]
     kinds = ("hits", "misses", "false_alarms", "correct_negatives")
-    counts: dict[str, Any] = {kind: [[lead["_"][label][kind] for label in LABELS] for lead in per_lead] for kind in kinds}
+    counts: dict[str, Any] = {
+        kind: [[lead["_"][label][kind] for label in LABELS] for lead in per_lead] for kind in kinds
+    }
     counts["pixels"] = [int(valid[:, t].sum()) for t in range(leads)]
     whole |= {"quantiles": {"probability": shares, "forecast": both[0], "observed": both[1]}, "counts": counts}
     whole |= {"csi_m": dict(whole["mean"]), "by_lead": per_lead}
