@@ -123,15 +123,15 @@ def write_chart(path: Path, chart: Chart) -> None:
     """Writes a PNG with all panels and one legend. Raises UserError where matplotlib is not installed."""
     across = 2 if len(chart.panels) == 4 else min(len(chart.panels), 3)
     down = math.ceil(len(chart.panels) / across)
-    figure = canvas.blank(
-        3.1 * across + (0.4 if across > 1 else 3.3), 2.4 * down + (0.8 if down > 1 else 1.4), "constrained"
-    )
+    width_in = 3.1 * across + (0.4 if across > 1 else 3.3)
+    height_in = 6.0 if chart.square else 2.4 * down + (0.8 if down > 1 else 1.4)
+    figure = canvas.blank(width_in, height_in, "constrained")
     for i, panel in enumerate(chart.panels):
         axes = figure.add_subplot(down, across, i + 1)
         x, y = panel.x or chart.x, panel.y or chart.y
         _draw(axes, chart, panel)
-        axes.set_xlabel(x.label if panel.x or i + across >= len(chart.panels) else "", fontsize=9, color=INK)
-        axes.set_ylabel(y.label if panel.y or i % across == 0 else "", fontsize=9, color=INK)
+        below = panel.x or i + across >= len(chart.panels)
+        _label(axes, x.label if below else "", y.label if panel.y or i % across == 0 else "")
     _write_legend(figure, chart)
     write_atomically(path, canvas.png(figure))
 
@@ -147,10 +147,14 @@ def chart_svgs(chart: Chart, name: str) -> list[str]:
         figure = canvas.blank(3.6, 3.6 if chart.square else 2.5, "constrained" if chart.square else None)
         axes = figure.add_subplot() if chart.square else figure.add_axes(_FRAME)
         _draw(axes, chart, panel._replace(title=""))
-        axes.set_xlabel((panel.x or chart.x).label, fontsize=9, color=INK)
-        axes.set_ylabel((panel.y or chart.y).label, fontsize=9, color=INK)
+        _label(axes, (panel.x or chart.x).label, (panel.y or chart.y).label)
         pictures.append(canvas.svg(figure, f"{name}-{i}"))
     return pictures
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    for set_label, words in ((axes.set_xlabel, x), (axes.set_ylabel, y)):
+        set_label(words, fontsize=9, color=INK, parse_math=False)
 
 
 def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:

@@ -53,7 +53,7 @@ def spectra(scores: dict[str, Any]) -> Told | None:
     power[OBSERVED] = _spectrum(scores, "observed", "model", "spectrum")
     ratio = {name: _spectrum(scores, "ratio", name, "spectrum") for name in scored(scores)}
     panels = [
-        Panel("power", power, Axis("power (codes in [0, 1], squared)", log=True)),
+        Panel("power", power, Axis("power of codes in [0, 1]", log=True)),
         Panel("ratio to the observed", ratio, _part_axis(ratio), ground=level(1.0)),
     ]
     words = (

@@ -10,7 +10,7 @@ from data_prep.pictures import Axis, Chart, Panel
 from ds_nowcast.scoring.report.numbers import value_at
 from ds_nowcast.scoring.report.told import FROM_ZERO, NAMES, Series, Told, or_nan, told
 
-_EVALUATED = (("csi_pooled", "mean CSI, pooled"), ("mse", "MSE of codes in [0, 1]"))
+_EVALUATED = (("csi_pooled", "mean CSI", "mean CSI, pooled"), ("mse", "MSE", "MSE of codes in [0, 1]"))
 
 
 def metric_lines(run: Path | None) -> list[dict[str, Any]]:
@@ -45,11 +45,11 @@ def training(lines: list[dict[str, Any]]) -> Told | None:
     evaluations = [line for line in lines if value_at(line, "evaluation", "windows") is not None]
     for split in sorted({str(line["evaluation"].get("split")) for line in evaluations}):
         of_split = [line for line in evaluations if str(line["evaluation"].get("split")) == split]
-        for key, label in _EVALUATED:
+        for key, label, axis in _EVALUATED:
             series: Series = {
                 name: _line(of_split, "evaluation", name, key) for name in ("model", "persistence", "extrapolation")
             }
-            panels.append(Panel(f"evaluations on {split}", series, Axis(label)))
+            panels.append(Panel(f"{label} on {split}", series, Axis(axis)))
     words = (
         "The loss is the mean over the steps since the point before, on the training split; how it is made stands in the "
         "config. Evaluations are of whole windows; the best of them chose the weights that are scored here."

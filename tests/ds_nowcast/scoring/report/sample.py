@@ -47,7 +47,10 @@ def sample_scores(windows: int = 3, leads: int = 6) -> tuple[dict[str, Any], lis
     scores: dict[str, Any] = {"task": _task(windows, leads)}
     scores |= {name: _scores(forecast, target, valid) for name, forecast in forecasts.items()}
     scores["skill"] = {name: _skill(scores["model"], scores[name]) for name in list(forecasts)[1:]}
-    cases = [_case(name, i, past, target, valid, forecasts) for i, name in enumerate(("best", "median", "worst"))]
+    cases = [
+        _case(name, i, past, target, valid, forecasts)
+        for i, name in zip(range(windows), ("best", "median", "worst"), strict=False)
+    ]
     return json.loads(json.dumps(scores, allow_nan=False)), cases
 
 

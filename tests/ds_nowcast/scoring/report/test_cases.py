@@ -1,7 +1,8 @@
-"""What a report shows: the right numbers, the right frames at the right times, and which cases."""
+"""Which cases a report shows, and that they hold the right frames at the right times."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,72 +12,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from data_prep.encoding import ENCODINGS
 from data_prep.pictures import Strip
-from data_prep.shards.index import Shards, open_shards
+from data_prep.pictures.colours import difference_scale
+from data_prep.shards.index import open_shards
 from data_prep.shards.stored import read_sample
-from ds_nowcast.evaluate import scores_of
-from ds_nowcast.exported import ModelCard, open_model
-from ds_nowcast.models import NowcastModel
-from ds_nowcast.ranks import Ranks
-from ds_nowcast.scoring import report
-from ds_nowcast.scoring.evaluation import Evaluation, Scored
-from ds_nowcast.scoring.report import chosen_cases, score_table, write_pictures
+from ds_nowcast.exported import open_model
+from ds_nowcast.model_space import Windows
+from ds_nowcast.scoring.report import Case, cases, cases_of, chosen_cases
+from ds_nowcast.scoring.report.cases import difference, write_case
 from tests.ds_nowcast.made_model import made_run
-
-ONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
-Found = tuple[NowcastModel, ModelCard, Shards, Scored, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory, config: Path, shards: Path) -> Found:
-    """An evaluation of a model that forecasts the last frame."""
-    run = tmp_path_factory.mktemp("report") / "run"
-    made_run(run, config, shards, [])
-    model, card = open_model(run, None, ONE.device)
-    opened = open_shards(shards)
-    scored = Evaluation(opened, "val", card.data("val"), card.thresholds, ONE, micro_batch=4).run(model)
-    return model, card, opened, scored, scores_of(scored, card, opened, "val")
-
-
-def test_the_table_has_a_line_per_threshold_with_the_scores(found: Found) -> None:
-    scores = found[4]
-    lines = score_table(scores).splitlines()
-    assert lines[0] == "10 windows of split val (used to choose the best step), 3 leads of 5 min"
-    assert lines[1].split() == ["threshold", "code", "CSI", "persist.", "POD", "FAR", "bias"]
-    for line, label in zip(lines[2:], ["16", "74", "133", "160", "181", "219"], strict=False):
-        model, persistence = scores["model"], scores["persistence"]
-        values = [model["csi_pooled"][label], persistence["csi_pooled"][label]]
-        values += [model[name][label] for name in ("pod", "far", "bias")]
-        assert line.split() == [label, *(f"{value:.3f}" for value in values)]
-    assert lines[8].split()[-2:] == [f"{scores[name]['mean']['csi_pooled']:.4f}" for name in ("model", "persistence")]
-    assert lines[10].split() == [
-        "MSE",
-        "in",
-        "[0,",
-        "1]",
-        *[f"{scores[name]['mse']:.4f}" for name in ("model", "persistence")],
-    ]
-    assert len(lines) == 12
-
-
-def test_the_columns_of_the_table_stand_below_each_other(found: Found) -> None:
-    lines = score_table(found[4]).splitlines()
-    end = lines[1].index("CSI") + 3
-    for line in lines[2:8]:
-        assert line[end - 5 : end].strip().replace(".", "").isdigit() and line[end] == " "
-    for line in lines[8:]:
-        assert line[end] == " " and line[end - 1].isdigit()
-
-
-def test_what_is_undefined_is_a_dash_in_the_table(found: Found) -> None:
-    scores = {**found[4]}
-    model = {**scores["model"], "mse": None, "pod": dict.fromkeys(scores["model"]["pod"])}
-    lines = score_table({**scores, "model": model}).splitlines()
-    assert lines[2].split()[3] == "-" and lines[10].split()[-2] == "-"
-
 
 ERRORS = st.dictionaries(
     st.integers(0, 50), st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20
@@ -87,12 +33,12 @@ ERRORS = st.dictionaries(
 def test_cases_are_ranked_by_skill_among_the_windows_where_persistence_errs_most(
     errors: dict[int, tuple[float, float]],
 ) -> None:
-    cases = chosen_cases(errors)
+    chosen = chosen_cases(errors)
     eventful = sorted((persistence for _, persistence in errors.values()), reverse=True)[: (len(errors) + 1) // 2]
-    relative = {window: errors[window][0] / max(errors[window][1], 1e-12) for window in cases.values()}
-    assert list(cases) == ["best", "median", "worst"]
-    assert relative[cases["best"]] <= relative[cases["median"]] <= relative[cases["worst"]]
-    assert all(errors[window][1] >= eventful[-1] for window in cases.values())
+    relative = {window: errors[window][0] / max(errors[window][1], 1e-12) for window in chosen.values()}
+    assert list(chosen) == ["best", "median", "worst"]
+    assert relative[chosen["best"]] <= relative[chosen["median"]] <= relative[chosen["worst"]]
+    assert all(errors[window][1] >= eventful[-1] for window in chosen.values())
 
 
 def test_the_best_and_the_worst_case_are_the_extremes() -> None:
@@ -101,58 +47,76 @@ def test_the_best_and_the_worst_case_are_the_extremes() -> None:
     assert chosen_cases({7: (0.0, 0.0)}) == {"best": 7, "median": 7, "worst": 7}
 
 
-@pytest.mark.slow
-def test_pictures_are_written_for_leads_errors_and_cases(found: Found, tmp_path: Path) -> None:
-    model, card, shards, scored, scores = found
-    write_pictures(tmp_path / "report", scores, scored, model, card, shards, "val")
-    names = ["case_best", "case_median", "case_worst", "csi_by_lead", "error_by_lead"]
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [f"{name}.png" for name in names]
-    for path in (tmp_path / "report").iterdir():
-        with Image.open(path) as picture:
-            assert min(picture.size) > 200
+@pytest.fixture
+def window(tmp_path: Path, config: Path, shards: Path) -> tuple[Case, dict[str, Any], Any]:
+    """The second window of sequence 3, which has rows without data, of a model that forecasts the last frame."""
+    made_run(tmp_path / "run", config, shards, [])
+    model, card = open_model(tmp_path / "run", None, torch.device("cpu"))
+    opened = open_shards(shards)
+
+    def full(windows: Windows, leads: int) -> torch.Tensor:
+        return torch.ones(1, leads, *windows.past_BTHW.shape[2:])
+
+    made = cases_of({7: (0.1, 0.2)}, model, card, opened, "val", {"extrapolation": full})
+    assert [case.name for case in made] == ["best", "median", "worst"]
+    return made[0], *read_sample(opened, "val", 3)
 
 
-def test_charts_show_each_forecasts_scores_by_lead_time(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, card, shards, scored, scores = found
-    drawn: dict[str, Any] = {}
-    monkeypatch.setattr(report, "line_charts", lambda path, panels, **words: drawn.update({path.stem: (panels, words)}))
-    monkeypatch.setattr(report, "film_strip", lambda *_, **__: None)
-    write_pictures(Path("."), scores, scored, model, card, shards, "val")
-    panels, words = drawn["csi_by_lead"]
-    assert words["title"] == "Critical success index by lead time, val: 10 windows, used to choose the best step"
-    assert [panel.title for panel in panels][:2] == ["at or above 16 (code)", "at or above 74 (code)"]
-    minutes, values = panels[1].series["persistence"]
-    assert minutes == [5.0, 10.0, 15.0]
-    assert values == [lead["csi_pooled"]["74"] for lead in scores["persistence"]["by_lead"]]
-    errors = drawn["error_by_lead"][0]
-    assert errors[0].series["model"][1] == [lead["mse"] for lead in scores["model"]["by_lead"]]
-    assert errors[1].series["model"][1] == [lead["mae"] for lead in scores["model"]["by_lead"]]
-
-
-def test_a_case_shows_past_observed_and_both_forecasts_at_their_times(
-    found: Found, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, card, shards, scored, scores = found
-    monkeypatch.setattr(report, "line_charts", lambda *_, **__: None)
-    drawn: list[tuple[list[Strip], dict[str, Any]]] = []
-    monkeypatch.setattr(report, "film_strip", lambda path, rows, **words: drawn.append((rows, words)))
-    window = 7  # the second window of sequence 3, which has rows without data
-    one_case = Scored(scored.windows, scored.model, scored.persistence, {window: (0.1, 0.2)}, [])
-    write_pictures(Path("."), scores, one_case, model, card, shards, "val")
-    assert len(drawn) == 3
-    (past, observed, forecast, persistence), words = drawn[0]
-    meta, codes_THW = read_sample(shards, "val", 3)
+def test_a_case_holds_the_frames_of_its_window(window: tuple[Case, dict[str, Any], Any]) -> None:
+    case, meta, codes_THW = window
     values_THW = ENCODINGS["vil255"].decode(codes_THW, "kg/m2")
+    np.testing.assert_array_equal(case.past_THW, values_THW[4:8])
+    np.testing.assert_array_equal(case.observed_THW, values_THW[8:11])
     first = datetime.fromisoformat(meta["times"][0]).astimezone(UTC)
-    times = [first + timedelta(minutes=5 * frame) for frame in range(12)]
+    assert list(case.times) == [first + timedelta(minutes=5 * frame) for frame in range(4, 11)]
+    assert (case.key, case.unit) == (meta["key"], "kg/m2")
+    assert case.errors == {"model": 0.1, "persistence": 0.2}
 
-    np.testing.assert_array_equal(past.values, values_THW[4:8])
-    np.testing.assert_array_equal(observed.values, values_THW[8:11])
-    np.testing.assert_array_equal(persistence.values, np.repeat(values_THW[7:8], 3, 0))
-    # the model forecasts the last frame, and claims nothing where that was not seen
-    np.testing.assert_allclose(forecast.values, np.repeat(values_THW[7:8], 3, 0), rtol=1e-5, atol=1e-7)
-    assert np.isnan(forecast.values).any()
-    assert list(past.times) == times[4:8]
-    assert list(observed.times) == list(forecast.times) == list(persistence.times) == times[8:11]
-    assert words["lead_from"] == times[7] and words["unit"] == "kg/m2"
-    assert words["title"] == f"Best case: {meta['key']}, split val"
+
+def test_forecasts_of_a_case_claim_nothing_where_the_last_frame_saw_nothing(
+    window: tuple[Case, dict[str, Any], Any],
+) -> None:
+    case, _, codes_THW = window
+    last_HW = ENCODINGS["vil255"].decode(codes_THW[7], "kg/m2")
+    np.testing.assert_allclose(case.forecast_THW, np.repeat(last_HW[None], 3, 0), rtol=1e-5, atol=1e-7)
+    assert np.isnan(case.forecast_THW).any()
+    (highest,) = np.unique(case.baselines["extrapolation"][~np.isnan(case.forecast_THW)])
+    assert highest == ENCODINGS["vil255"].from_model(np.float32([1.0]), "kg/m2")[0]
+    assert (np.isnan(case.baselines["extrapolation"]) == np.isnan(case.forecast_THW)).all()
+
+
+def test_without_baselines_named_persistence_is_shown(tmp_path: Path, config: Path, shards: Path) -> None:
+    made_run(tmp_path / "run", config, shards, [])
+    model, card = open_model(tmp_path / "run", None, torch.device("cpu"))
+    case = cases_of({0: (0.1, 0.2)}, model, card, open_shards(shards), "val")[0]
+    np.testing.assert_allclose(case.baselines["persistence"], case.forecast_THW, rtol=1e-5, atol=1e-7)
+
+
+def test_the_rows_of_a_case_are_past_observed_forecast_baselines_and_difference(
+    window: tuple[Case, dict[str, Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = window[0]
+    drawn: list[tuple[list[Strip], dict[str, Any]]] = []
+    monkeypatch.setattr(cases, "film_strip", lambda path, rows, **words: drawn.append((rows, words)))
+    write_case(Path("case.png"), case, "val")
+    rows, words = drawn[0]
+    assert [row.label for row in rows] == ["Past", "Observed", "Forecast", "Extrapolation", "Difference"]
+    assert list(rows[0].times) == list(case.times[:4]) and all(
+        list(row.times) == list(case.times[4:]) for row in rows[1:]
+    )
+    assert [row.scale for row in rows[:-1]] == [None] * 4 and rows[-1].scale == difference_scale("kg/m2")
+    assert words["lead_from"] == case.times[3] and words["unit"] == "kg/m2"
+    assert words["title"] == f"Best case: {case.key}, split val"
+
+
+def test_differences_are_forecast_minus_observed_and_nowhere_where_either_is_unknown() -> None:
+    field = np.float32([[[1.0, np.nan, 3.0]]])
+    case = Case("best", "k", [], "mm/h", None, field, np.float32([[[0.5, 1.0, np.nan]]]), field, {})
+    np.testing.assert_array_equal(difference(case), np.float32([[[0.5, np.nan, np.nan]]]))
+
+
+def test_faint_echoes_and_none_do_not_differ_in_reflectivity() -> None:
+    observed, forecast = np.float32([[[-np.inf, -32.0, 30.0, np.nan]]]), np.float32([[[4.0, 25.0, -np.inf, 9.0]]])
+    case = Case("best", "k", [], "dBZ", None, observed, observed, forecast, {})
+    np.testing.assert_array_equal(difference(case), np.float32([[[0.0, 20.0, -25.0, np.nan]]]))
+    assert difference(replace(case, unit="mm/h"))[0, 0, 1] == 57.0
