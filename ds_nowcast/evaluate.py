@@ -29,8 +29,7 @@ from ds_nowcast.model_space import Windows
 from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import MODEL, Baseline, Evaluation, Predict, Scored
 from ds_nowcast.scoring.records import WindowRecord, lines
-from ds_nowcast.scoring.replay import cases_of
-from ds_nowcast.scoring.report import Case, score_table, write_report
+from ds_nowcast.scoring.report import Case, cases_of, score_table, write_report
 from ds_nowcast.scoring.skill import skills
 from ds_nowcast.stream.order import window_starts
 from ds_nowcast.stream.windows import source_options
@@ -99,7 +98,7 @@ def evaluate(args: Namespace, launch: Launch) -> int:
                 out,
                 scores,
                 args.run,
-                lambda: cases_of(scored.records, model, baselines, card, shards, args.split, ranks.device),
+                lambda: cases_of(scored.records, model, card, shards, args.split, baselines),
             )
     ranks.barrier()
     return 0

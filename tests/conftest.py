@@ -1,4 +1,4 @@
-"""What all tests share: where real radar files lie, and several hosts."""
+"""What all tests share: where real radar files lie, several hosts, and a browser."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.browser import Page, browser
 from tests.hosts import Hosts
 from tests.namespaces import missing
 
@@ -57,3 +58,16 @@ def four_hosts(make_hosts: Callable[..., Hosts]) -> Iterator[Hosts]:
     """With four slots each."""
     with make_hosts(4, slots=4) as hosts:
         yield hosts
+
+
+@pytest.fixture
+def browser_page() -> Iterator[Page]:
+    """A tab of a headless Chromium; skips where none is installed, fails if NOWCAST_REQUIRE_BROWSER=1."""
+    program = browser()
+    if program is None:
+        message = "no browser; install chromium (Debian: apt-get install --no-install-recommends chromium)"
+        if os.environ.get("NOWCAST_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with Page(program) as page:
+        yield page

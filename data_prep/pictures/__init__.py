@@ -1,16 +1,20 @@
 """Pictures of radar fields and charts of scores (extra `pictures`)."""
 
-from data_prep.pictures.charts import Panel, line_chart, line_charts
+from data_prep.pictures.charts import Axis, Chart, Panel, chart_svgs, line_chart, line_charts, write_chart
 from data_prep.pictures.pictures import Strip, film_strip, forecast_gif, forecast_picture
 from data_prep.pictures.where import domain_map
 
 __all__ = [
+    "Axis",
+    "Chart",
     "Panel",
     "Strip",
+    "chart_svgs",
     "domain_map",
     "film_strip",
     "forecast_gif",
     "forecast_picture",
     "line_chart",
     "line_charts",
+    "write_chart",
 ]

@@ -1,4 +1,4 @@
-"""Charts of scores.
+"""Charts of numbers: lines by name, as a PNG of several panels or as SVG, a panel each, to stand in HTML.
 
 Names of lines are told apart by colour, dash and marker.
 """
@@ -6,27 +6,83 @@ Names of lines are told apart by colour, dash and marker.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from data_prep.files import write_atomically
 from data_prep.pictures import canvas
-from data_prep.pictures.colours import INK, LINES, SOFT_INK
+from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK, TRUTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+OBSERVED = "observed"  # the name of a line that is the truth, not one of several forecasts
+_FRAME = (0.19, 0.19, 0.78, 0.77)  # left, bottom, width, height of the axes as shares of an SVG
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Axis(NamedTuple):
+    """What an axis counts: its label with the unit, whether it is logarithmic, its ends (None: as the data have it).
+
+    words: what stands at 0, 1, 2 ... in place of numbers. backwards: large values first.
+    """
+
+    label: str = ""
+    log: bool = False
+    limits: tuple[float | None, float | None] = (None, None)
+    words: Sequence[str] = ()
+    backwards: bool = False
+
 
 class Panel(NamedTuple):
-    """One chart of several: its title and, by name, the x and y of each line (a NaN in y leaves a gap)."""
+    """One chart of several: its title and, by name, the x and y of each line (a NaN in y leaves a gap).
+
+    y, x: where they differ from the chart's. ground: draws what lies behind the lines, after the axes have their ends.
+    notes: by the name of a line, words beside its points.
+    """
 
     title: str
     series: Mapping[str, tuple[ArrayLike, ArrayLike]]
+    y: Axis | None = None
+    x: Axis | None = None
+    ground: Callable[[Axes], None] | None = None
+    notes: Mapping[str, Sequence[str]] = {}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels of one meaning.
+
+    names: of all lines in the order of their looks; empty: as they come. plain: those drawn as ink without markers, such
+    as what was observed among forecasts. square: x and y are of one kind and have equal scales.
+    """
+
+    title: str
+    panels: Sequence[Panel]
+    x: Axis
+    y: Axis
+    names: Sequence[str] = ()
+    plain: Sequence[str] = (OBSERVED,)
+    square: bool = False
+
+    def shown(self) -> list[str]:
+        """Names that a legend needs, in the order of their looks: a panel's only line is named by its title and axis."""
+        several = [panel for panel in self.panels if len(panel.series) > 1] or self.panels
+        there = dict.fromkeys(name for panel in several for name in panel.series)
+        return [name for name in self.names if name in there] or list(there)
+
+    def look(self, name: str) -> tuple[str, str, str]:
+        """Colour, dash and marker of a line: the same in every panel, and in every chart with the same names."""
+        if name in self.plain:
+            return TRUTH
+        names = self.names or list(dict.fromkeys(name for panel in self.panels for name in panel.series))
+        return LINES[list(names).index(name) % len(LINES)]
 
 
 def line_chart(
@@ -58,40 +114,111 @@ def line_charts(
     from_zero: y begins at 0, as it should for a score. log: both axes are logarithmic, as for spectra. Raises
     UserError where matplotlib is not installed.
     """
-    names = list(dict.fromkeys(name for panel in panels for name in panel.series))
-    across = 2 if len(panels) == 4 else min(len(panels), 3)
-    down = math.ceil(len(panels) / across)
-    figure = canvas.blank(
-        3.1 * across + (0.4 if across > 1 else 3.3), 2.4 * down + (0.8 if down > 1 else 1.4), "constrained"
-    )
-    for i, panel in enumerate(panels):
+    write_chart(
+        path, Chart(title, panels, Axis(x_label, log), Axis(y_label, log, (0.0 if from_zero else None, None)))
+    )  # fmt: skip
+
+
+def write_chart(path: Path, chart: Chart) -> None:
+    """Writes a PNG with all panels and one legend. Raises UserError where matplotlib is not installed."""
+    across = 2 if len(chart.panels) == 4 else min(len(chart.panels), 3)
+    down = math.ceil(len(chart.panels) / across)
+    width_in = 3.1 * across + (0.4 if across > 1 else 3.3)
+    height_in = 6.0 if chart.square else 2.4 * down + (0.8 if down > 1 else 1.4)
+    figure = canvas.blank(width_in, height_in, "constrained")
+    for i, panel in enumerate(chart.panels):
         axes = figure.add_subplot(down, across, i + 1)
-        _draw_lines(axes, panel, names, log)
-        axes.set_xlabel(x_label if i + across >= len(panels) else "", fontsize=9, color=INK)
-        axes.set_ylabel(y_label if i % across == 0 else "", fontsize=9, color=INK)
-        if from_zero:
-            axes.set_ylim(bottom=0.0)
-    _write_legend(figure, names, title)
+        x, y = panel.x or chart.x, panel.y or chart.y
+        _draw(axes, chart, panel)
+        below = panel.x or i + across >= len(chart.panels)
+        _label(axes, x.label if below else "", y.label if panel.y or i % across == 0 else "")
+    _write_legend(figure, chart)
     write_atomically(path, canvas.png(figure))
 
 
-def _draw_lines(axes: Axes, panel: Panel, names: Sequence[str], log: bool) -> None:
+def chart_svgs(chart: Chart, name: str) -> list[str]:
+    """The panels as `<svg>` elements (`canvas.svg`) without title and legend; see `keys.line_key` for that.
+
+    name: told apart from the page's other charts. Raises UserError where matplotlib is not installed.
+    """
+    pictures = []
+    for i, panel in enumerate(chart.panels):
+        # the same frame in every panel, so that they stand in line, unless it must have equal sides
+        figure = canvas.blank(3.6, 3.6 if chart.square else 2.5, "constrained" if chart.square else None)
+        axes = figure.add_subplot() if chart.square else figure.add_axes(_FRAME)
+        _draw(axes, chart, panel._replace(title=""))
+        _label(axes, (panel.x or chart.x).label, (panel.y or chart.y).label)
+        pictures.append(canvas.svg(figure, f"{name}-{i}"))
+    return pictures
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    for set_label, words in ((axes.set_xlabel, x), (axes.set_ylabel, y)):
+        set_label(words, fontsize=9, color=INK, parse_math=False)
+
+
+def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:
     for name, (x, y) in panel.series.items():
-        place = names.index(name)
-        colour, dash, marker = LINES[place % len(LINES)]
-        axes.plot(np.asarray(x), np.asarray(y), dash, marker=marker, color=colour, label=name, markersize=4.0)
-    if log:
-        axes.set(xscale="log", yscale="log")
-    axes.set_title(panel.title, fontsize=9.5, color=INK, loc="left")
-    axes.grid(color="#dfe2e6", linewidth=0.6)
+        colour, dash, marker = chart.look(name)
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        often = 1 if len(xs) <= 30 else math.ceil(len(xs) / 15)  # markers on each other hide the line
+        cut = (panel.y or chart.y).log  # otherwise a marker at 0 or 1 is whole, though it reaches beyond the axes
+        look: dict[str, Any] = {
+            "marker": marker,
+            "color": colour,
+            "markersize": 4.0,
+            "markevery": often,
+            "clip_on": cut,
+        }
+        axes.plot(xs, ys, dash, label=name, **look)
+        for at, word in enumerate(panel.notes.get(name, ())):
+            if np.isfinite([xs[at], ys[at]]).all():
+                axes.annotate(word, (xs[at], ys[at]), (5, 3), textcoords="offset points", fontsize=7, color=SOFT_INK)
+    for axis, side in ((panel.x or chart.x, axes.xaxis), (panel.y or chart.y, axes.yaxis)):
+        _set_axis(axes, axis, side)
+    axes.set_title(panel.title, fontsize=9.5, color=INK, loc="left", parse_math=False)
+    axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
+    axes.tick_params(which="both", labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT_INK)
+    if panel.ground is not None:
+        panel.ground(axes)
 
 
-def _write_legend(figure: Figure, names: Sequence[str], title: str) -> None:
+def _set_axis(axes: Axes, axis: Axis, side: Any) -> None:
+    letter = "x" if side is axes.xaxis else "y"
+    if axis.log:
+        axes.set(**{f"{letter}scale": "log"})
+    if axis.words:
+        axes.set(**{f"{letter}ticks": range(len(axis.words)), f"{letter}ticklabels": axis.words})
+    axes.set(**{f"{letter}lim": axis.limits})
+    if axis.log:
+        marks = _log_marks(*side.get_view_interval())
+        side.set_ticks([], minor=True)
+        side.set_ticks(marks, labels=[_in_digits(mark) for mark in marks])
+    if axis.backwards:
+        side.set_inverted(True)
+
+
+def _log_marks(low: float, high: float, most: int = 7) -> list[float]:
+    """At most some `most` round numbers between two: 1, 2 and 5, or powers of ten alone, or every second one ..."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
+    coarse = [10.0**power for power in powers if low <= 10.0**power <= high]
+    return fine if len(fine) <= most else coarse[:: math.ceil(len(coarse) / most)]
+
+
+def _in_digits(value: float) -> str:
+    if 1e-3 <= abs(value) < 1e5:
+        return f"{value:g}"
+    digits, _, power = f"{value:.0e}".partition("e")
+    return ("" if digits == "1" else f"{digits}·") + "10" + str(int(power)).translate(_SUPERSCRIPT)
+
+
+def _write_legend(figure: Figure, chart: Chart) -> None:
     lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    names = [name for name in chart.shown() if name in lines]
     legend = figure.legend(
         [lines[name] for name in names],
         names,
@@ -99,7 +226,7 @@ def _write_legend(figure: Figure, names: Sequence[str], title: str) -> None:
         ncols=4,
         fontsize=9,
         frameon=False,
-        title=title,
+        title=chart.title,
     )
-    legend.get_title().set(fontsize=11, weight="bold", color=INK)
+    legend.get_title().set(fontsize=11, weight="bold", color=INK, parse_math=False)
     legend.set_alignment("left")

@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.encoding import Unit, vil_of_code
 
 INK, SOFT_INK, FORECAST_INK = "#1f2328", "#5c636b", "#0a4f9e"  # of what is written: plain, by the way, of the future
+RULE = "#dfe2e6"  # of lines behind a chart
 DRY: dict[str, Any] = {"facecolor": "white", "edgecolor": INK}
 NO_DATA: dict[str, Any] = {"facecolor": "#e9ebed", "edgecolor": "#b3b8be", "hatch": "/////"}
 COAST: dict[str, Any] = {"color": "#3c434a", "linewidth": 0.55, "alpha": 0.75, "zorder": 2.2}
@@ -23,17 +24,20 @@ LINES = (  # colour (Okabe and Ito 2008: told apart by the colour-blind), dash a
     ("#56b4e9", "--", "P"),
     ("#000000", "-.", "X"),
 )
+TRUTH = (INK, "-", "")  # colour, dash and marker of what was observed, in any chart
 
 
 class ColourScale(NamedTuple):
-    """Steps of colour. `colours[i]` is for bounds[i] <= value < bounds[i + 1], the last for all above; below is dry.
+    """Steps of colour. `colours[i]` is for bounds[i] <= value < bounds[i + 1], the last for all above.
 
-    bounds: ascending, in the unit. colours: as many, "#rrggbb". label: what the colour bar says.
+    bounds: ascending, in the unit. colours: as many, "#rrggbb". label: what the colour bar says. below: the colour under
+    the first bound; white is dry.
     """
 
     bounds: tuple[float, ...]
     colours: tuple[str, ...]
     label: str
+    below: str = "white"
 
 
 # The steps of the SEVIR tutorial (Veillette et al. 2020) below 255, the code for no data. As float32, the type of a
@@ -81,3 +85,21 @@ _SCALES: dict[Unit, ColourScale] = {
 def colour_scale(unit: Unit) -> ColourScale:
     """The colour scale of a field in `unit`."""
     return _SCALES[unit]
+
+
+# Too little is brown, too much is blue-green (as precipitation anomalies are drawn; told apart by the colour-blind)
+_TOO_LITTLE = ("#4a2c06", "#7a4a0c", "#a9712a", "#d0a468", "#ead0a4", "#f6ead4")
+_TOO_MUCH = ("#d6eeea", "#a2d8d0", "#5fb8ad", "#238f86", "#02665f", "#003d38")
+_DIFFERENCES: dict[Unit, tuple[float, ...]] = {
+    "mm/h": (0.5, 1.0, 2.0, 5.0, 10.0, 20.0),
+    "dBZ": (2.5, 5.0, 10.0, 15.0, 20.0, 30.0),
+    "kg/m2": (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+}
+
+
+def difference_scale(unit: Unit) -> ColourScale:
+    """The colour scale of forecast minus observation; white where they agree but for the smallest step."""
+    steps = _DIFFERENCES[unit]
+    bounds = (*(-step for step in reversed(steps)), *steps)
+    label = f"forecast minus observed ({unit.replace('m2', 'm²')})"
+    return ColourScale(bounds, (*_TOO_LITTLE[1:], "#ffffff", *_TOO_MUCH), label, _TOO_LITTLE[0])

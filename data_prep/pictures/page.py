@@ -67,14 +67,12 @@ class Page:
         height_in, width_in = self.panel_in
         return self._share(LEFT_IN + column * (width_in + GAP_IN), below_in, width_in, height_in)
 
-    def colour_bar(self) -> Rect:
-        """The rectangle of the colour bar, right of the panels."""
-        return self._share(
-            self.width_in - RIGHT_IN + 0.08,
-            BOTTOM_IN,
-            0.15,
-            self.panels_in - GAP_IN - (HEAD_IN if self.headed[0] else 0.0),
-        )
+    def colour_bar(self, rows: slice = slice(None)) -> Rect:
+        """The rectangle of a colour bar, right of those rows of panels."""
+        of_rows = range(len(self.headed))[rows]
+        below_in = BOTTOM_IN + sum(map(self._row_in, range(of_rows[-1] + 1, len(self.headed))))
+        height_in = sum(map(self._row_in, of_rows)) - GAP_IN - (HEAD_IN if self.headed[of_rows[0]] else 0.0)
+        return self._share(self.width_in - RIGHT_IN + 0.08, below_in, 0.15, height_in)
 
     def key(self, place: int) -> Rect:
         """The rectangle of a key below the colour bar: 0 for dry, 1 for no data."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from data_prep.encoding import Unit
 from data_prep.files import write_atomically
 from data_prep.frames import Grid
 from data_prep.pictures import canvas
-from data_prep.pictures.colours import FORECAST_INK, INK, colour_scale
+from data_prep.pictures.colours import FORECAST_INK, INK, ColourScale, colour_scale
 from data_prep.pictures.gif import endless_gif
 from data_prep.pictures.page import (
     Page,
@@ -42,13 +43,15 @@ class Strip(NamedTuple):
     """A row of pictures.
 
     label: what it shows. values: float32 (T, H, W) in the picture's unit, NaN where there is no data. times: T, UTC.
-    grid: where this row is; None where it is that of the whole picture.
+    grid: where this row is; None where it is that of the whole picture. scale: its colours, where they are not those of
+    a field in the picture's unit.
     """
 
     label: str
     values: NDArray[np.float32]
     times: Sequence[datetime]
     grid: Grid | None = None
+    scale: ColourScale | None = None
 
 
 def film_strip(
@@ -67,8 +70,8 @@ def film_strip(
     grid: gives the axes, in km from the south-west corner or in degrees, and coastlines and a graticule where pyproj is
     installed; None means pixels. Rows that say their own grids have axes in km. lead_from: the time of the last
     observation; frames after it are headed by their lead time. around: of all that the rows are samples of the grids;
-    where given, a map at the end of each row shows where it is among them. Raises UserError where matplotlib is not
-    installed (with `around`, also pyproj).
+    where given, a map at the end of each row shows where it is among them. Rows of one scale that follow each other
+    share a colour bar. Raises UserError where matplotlib is not installed (with `around`, also pyproj).
     """
     assert rows
     assert columns > 0
@@ -84,7 +87,7 @@ def film_strip(
     several_places = len({row.grid or grid for row in rows}) > 1
     figure = canvas.blank(page.width_in, page.height_in)
     canvas.write_title(figure, page, period_label([time for times in shown for time in times], lead_from))
-    canvas.draw_colour_bar(figure, page, colour_scale(unit))
+    _draw_colour_bars(figure, page, [row.scale or colour_scale(unit) for row in rows])
     for i, row in enumerate(rows):
         _write_row_label(figure, page, i, row.label)
         place = row.grid or grid
@@ -100,13 +103,21 @@ def film_strip(
     write_atomically(path, canvas.png(figure))
 
 
+def _draw_colour_bars(figure: Figure, page: Page, scales: list[ColourScale]) -> None:
+    first = 0
+    for scale, same in groupby(scales):
+        end = first + len(list(same))
+        canvas.draw_colour_bar(figure, page, scale, slice(first, end))
+        first = end
+
+
 def _draw_row(
     panels: list[Axes], row: Strip, frames: list[int], place: Grid | None, unit: Unit, *, below: int, in_km: bool
 ) -> None:
     """The fields of a row of panels, `below` of which have another panel under them."""
     extent = extent_of(row.values.shape[1:], place, in_km=in_km)
     for j, (axes, frame) in enumerate(zip(panels, frames, strict=True)):
-        draw_field(axes, row.values[frame], colour_scale(unit), extent)
+        draw_field(axes, row.values[frame], row.scale or colour_scale(unit), extent)
         draw_map(axes, place, labels=j == 0 and extent.unit == "km")
         mark_axes(axes, extent, left=j == 0, bottom=j >= below)
 

@@ -72,7 +72,7 @@ def test_scores_and_pictures_stand_in_the_run_folder(
     assert command(run, shards) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("10 windows of split test (held out), 3 leads of 5 min\n") and printed.err == ""
-    assert printed.out.endswith(f"scores in {run / 'scores.json'}, pictures in {run / 'report'}\n")
+    assert printed.out.endswith(f"scores in {run / 'scores.json'}, report in {run / 'report' / 'index.html'}\n")
     assert sorted(path.name for path in (run / "report").iterdir()) == PICTURES
 
 
