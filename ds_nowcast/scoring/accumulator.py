@@ -61,8 +61,9 @@ class Batch:
     def leads(self) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """Number, prediction, target and valid pixels (B, H, W) of each lead time, 0 in both fields where not valid."""
         for lead, valid_BHW in enumerate(self.valid_BTHW.unbind(1)):
-            filled = (torch.where(valid_BHW, field[:, lead], 0.0) for field in (self.prediction_BTHW, self.target_BTHW))
-            yield lead, *filled, valid_BHW
+            prediction_BHW = torch.where(valid_BHW, self.prediction_BTHW[:, lead], 0.0)
+            target_BHW = torch.where(valid_BHW, self.target_BTHW[:, lead], 0.0)
+            yield lead, prediction_BHW, target_BHW, valid_BHW
 
 
 class Accumulator(ABC):
@@ -107,8 +108,8 @@ class Accumulator(ABC):
 
 
 def total(tensor: Tensor) -> int:
-    """The sum as a Python integer."""
-    return int(tensor.sum())
+    """The sum as a Python integer, which no number of lead times makes too large."""
+    return sum(map(int, tensor.flatten().tolist()))
 
 
 def lead_counts(mask_BTHW: Tensor) -> Tensor:

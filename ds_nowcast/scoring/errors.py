@@ -74,7 +74,12 @@ class PhysicalErrors(Accumulator):
     def update(self, batch: Batch) -> None:
         """Adds a batch's errors."""
         self.sums["pixels"].add_(lead_counts(batch.valid_BTHW))
-        for lead, prediction_BHW, target_BHW, _ in batch.leads():  # a lead at a time: less memory, and it stays in the cache
+        for (
+            lead,
+            prediction_BHW,
+            target_BHW,
+            _,
+        ) in batch.leads():  # a lead at a time: less memory, and it stays in the cache
             error_BHW = self.physical(prediction_BHW) - self.physical(target_BHW)
             for name, per_pixel_BHW in (("squared", error_BHW.square()), ("absolute", error_BHW.abs_())):
                 parts = limbs(per_pixel_BHW.div_(PHYSICAL_UNIT).round_())

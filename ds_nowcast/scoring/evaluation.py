@@ -12,9 +12,9 @@ import torch
 from data_prep.errors import ExpectedError, SourceError
 from data_prep.shards.index import Shards
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
-from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
+from ds_nowcast.model_space import ModelSpace, Windows
 from ds_nowcast.ranks import Ranks
-from ds_nowcast.scoring.scores import ScoreSums, compute
+from ds_nowcast.scoring.scores import Scores, ScoreSetting
 from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
 from ds_nowcast.stream.windows import Sample
 
@@ -49,12 +49,23 @@ class Evaluation:
         *,
         micro_batch: int,
         max_windows: int | None = None,
+        full: bool = False,
     ) -> None:
+        """full: every score; without it counts and errors alone, as training takes them."""
         self._shards, self._split, self._data, self._ranks = shards, split, data, ranks
         self._micro_batch, self._max_windows = micro_batch, max_windows
-        self._labels = threshold_labels(thresholds)
-        self._thresholds = in_model_space(shards.index.codes, thresholds).to(ranks.device)
-        self._space = ModelSpace(shards.index.codes, data.input_frames, ranks.device)
+        index = shards.index
+        self._setting = ScoreSetting(
+            encoding=index.codes,
+            unit=index.unit,
+            thresholds=thresholds,
+            leads=data.output_frames,
+            shape=index.shape,
+            pixel=index.pixel,
+            pixel_unit=index.pixel_unit,
+            full=full,
+        )
+        self._space = ModelSpace(index.codes, data.input_frames, ranks.device)
 
     @torch.no_grad()
     def run(
@@ -68,9 +79,8 @@ class Evaluation:
         stops: asked before each batch whether this rank wants to stop; where one does, StoppedError is raised on all.
         Raises SourceError on all ranks where one of them cannot get at its samples any more.
         """
-        leads, device = self._data.output_frames, self._ranks.device
-        model = ScoreSums.zero(leads, len(self._labels), device)
-        persistence = ScoreSums.zero(leads, len(self._labels), device)
+        device = self._ranks.device
+        model, persistence = Scores(self._setting, device), Scores(self._setting, device)
         errors: dict[int, tuple[float, float]] = {}
         bad: list[Sample] = []
         stream, steps, windows = evaluation_stream(
@@ -109,7 +119,7 @@ class Evaluation:
         raise SourceError("; ".join(sorted(set(reasons.values())))).at(min(reasons))
 
     def _score(
-        self, predict: Predict, batch: StepCodes, model: ScoreSums, persistence: ScoreSums
+        self, predict: Predict, batch: StepCodes, model: Scores, persistence: Scores
     ) -> dict[int, tuple[float, float]]:
         """Adds a batch to both sums. Only pixels that both can forecast count: seen in the last input frame."""
         positions = torch.tensor(batch.positions)
@@ -117,30 +127,30 @@ class Evaluation:
         weight_B = (positions >= 0).to(self._ranks.device)
         scored_BTHW = w.valid_BTHW & w.seen_BHW[:, None]
         prediction_BTHW = predict(w.past_BTHW).float().clamp(0.0, 1.0)
-        model.update(prediction_BTHW, w.target_BTHW, scored_BTHW, weight_B, self._thresholds)
+        model.update(prediction_BTHW, w.target_BTHW, scored_BTHW, weight_B)
         last_BTHW = persistence_of(w, self._data.output_frames)
-        persistence.update(last_BTHW, w.target_BTHW, scored_BTHW, weight_B, self._thresholds)
+        persistence.update(last_BTHW, w.target_BTHW, scored_BTHW, weight_B)
         errors = [_errors(forecast, w.target_BTHW, scored_BTHW) for forecast in (prediction_BTHW, last_BTHW)]
         return {p: (e, f) for p, e, f in zip(batch.positions, *errors, strict=True) if p >= 0}
 
     def _merge(
         self,
         windows: int,
-        model: ScoreSums,
-        persistence: ScoreSums,
+        model: Scores,
+        persistence: Scores,
         errors: dict[int, tuple[float, float]],
         bad: list[Sample],
     ) -> Scored:
-        scores = []
         for sums in (model, persistence):
-            vector = self._ranks.sum_tensor(sums.to_vector())
-            scores.append(
-                compute(ScoreSums.from_vector(vector, self._data.output_frames, len(self._labels)), self._labels)
-            )
+            sums.load_vector(self._ranks.sum_tensor(sums.to_vector()))
         everywhere = self._ranks.gather((errors, bad))
         merged = {position: error for part, _ in everywhere for position, error in part.items()}
         return Scored(
-            windows, scores[0], scores[1], merged, [sample for _, samples in everywhere for sample in samples]
+            windows,
+            model.compute(),
+            persistence.compute(),
+            merged,
+            [sample for _, samples in everywhere for sample in samples],
         )
 
 

@@ -41,7 +41,7 @@ def packed(tensors: list[Tensor]) -> Tensor:
 def unpack(vector: Tensor, into: list[Tensor]) -> None:
     """The numbers of `packed`, or the sum of several, in place."""
     high, low = vector.long().chunk(2)
-    parts = ((high << 32) + low).split([tensor.numel() for tensor in into])
+    parts = torch.split((high << 32) + low, [tensor.numel() for tensor in into])
     for tensor, part in zip(into, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
 

@@ -36,7 +36,7 @@ class FractionsSkill(Accumulator):
         images = max(1, _TOGETHER // math.prod(self.setting.shape)) if forecast_BTHW.is_cuda else 1
         for lead in range(self.setting.leads):
             both_2BHW = torch.stack([forecast_BTHW[:, lead], observed_BTHW[:, lead]])
-            for some_2BHW in both_2BHW.split(images, dim=1):
+            for some_2BHW in torch.split(both_2BHW, images, dim=1):
                 if some_2BHW.is_cuda or some_2BHW.any():
                     self._add(lead, column, some_2BHW)
 
@@ -52,7 +52,8 @@ class FractionsSkill(Accumulator):
         for k, label in enumerate(self.setting.labels):
             products, squares = (sums[name][leads, k] for name in ("products", "squares"))
             by_threshold[label] = {
-                str(scale): ratio(2 * total(products[:, n]), total(squares[:, n])) for n, scale in enumerate(self._scales)
+                str(scale): ratio(2 * total(products[:, n]), total(squares[:, n]))
+                for n, scale in enumerate(self._scales)
             }
         return {"fss": by_threshold}
 
@@ -61,7 +62,7 @@ def _window_counts(events_2BHW: Tensor, scales: list[int]) -> list[Tensor]:
     """Events in the window around each pixel, float64, same shape, by scale: differences of a summed-area table."""
     rows, columns = events_2BHW.shape[-2:]
     reach = max(scales) // 2
-    table = pad(events_2BHW.double(), (reach + 1, reach, reach + 1, reach)).cumsum(-1).cumsum_(-2)
+    table = pad(events_2BHW, (reach + 1, reach, reach + 1, reach)).cumsum(-1, dtype=torch.float64).cumsum_(-2)
     counts = []
     for scale in scales:
         first = reach - scale // 2

@@ -35,7 +35,9 @@ class Quantiles(Accumulator):
         if not flat.is_cuda:
             return torch.bincount(flat, minlength=bins)[:-1]
         # bincount would wait for the device
-        return torch.zeros(bins, dtype=torch.int64, device=flat.device).index_add_(0, flat, torch.ones_like(flat).long())[:-1]
+        return torch.zeros(bins, dtype=torch.int64, device=flat.device).index_add_(
+            0, flat, torch.ones_like(flat).long()
+        )[:-1]
 
     def scores(self, sums: dict[str, Tensor], leads: slice) -> dict[str, Any]:
         """Nothing: there is one histogram for all lead times."""

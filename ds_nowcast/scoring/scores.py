@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ds_nowcast.scoring.accumulator import Accumulator, Batch, ScoreSetting
+from ds_nowcast.scoring.accumulator import Accumulator, Batch
+from ds_nowcast.scoring.accumulator import ScoreSetting as ScoreSetting
 from ds_nowcast.scoring.contingency import ContingencyCounts
 from ds_nowcast.scoring.errors import ModelErrors, PhysicalErrors
 from ds_nowcast.scoring.exact import mean, packed, unpack
@@ -43,6 +44,8 @@ class Scores:
         """
         assert prediction_BTHW.shape == target_BTHW.shape == valid_BTHW.shape
         assert prediction_BTHW.shape[1:] == (self._setting.leads, *self._setting.shape)
+        if not len(weight_B):
+            return
         valid_BTHW = valid_BTHW & weight_B.bool()[:, None, None, None]
         batch = Batch(prediction_BTHW.float(), target_BTHW.float(), valid_BTHW)
         for kind in self._kinds:

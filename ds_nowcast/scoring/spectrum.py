@@ -24,7 +24,7 @@ class Spectrum(Accumulator):
     """Sums (T, R, 2 limbs) of power over modes and images, in model space squared, by ring, and the images that count (T,).
 
     Unseen pixels are 0 in both fields; an image counts where any pixel is valid. Each mode's power is rounded to a multiple of
-    `POWER_UNIT`, so that sums are exact for up to 2^29 pixels in a lead time of a batch. unsound: images whose forecast is
+    `POWER_UNIT`, so that sums are exact for images of up to 2^29 pixels. unsound: images whose forecast is
     NaN or far out of range.
     """
 
@@ -52,38 +52,38 @@ class Spectrum(Accumulator):
             self.sums["unsound"][lead] += (~sound_B).sum()
             prediction_BHW = torch.where(sound_B[:, None, None], prediction_BHW, 0.0)
             for kind, field_BHW in zip(_KINDS, (prediction_BHW, target_BHW), strict=True):
-                power_R = self._power(field_BHW)
-                self.sums[kind][lead] += torch.stack([power_R // LIMB, power_R % LIMB], -1)
+                power_BR = self._power(field_BHW)
+                self.sums[kind][lead] += torch.stack([power_BR // LIMB, power_BR % LIMB], -1).sum(0)
 
     def _power(self, field_BHW: Tensor) -> Tensor:
-        """Power by ring, summed over images, (R,) int64 in POWER_UNIT."""
-        numbers = torch.zeros(len(self._ring), dtype=torch.int64, device=field_BHW.device)
+        """Power of each image by ring, (B, R) int64 in POWER_UNIT."""
         size = len(field_BHW) if field_BHW.is_cuda else 1  # on a CPU an image at a time stays in the cache
-        for images_BHW in field_BHW.split(size):
-            modes = torch.fft.rfft2(images_BHW, norm="ortho")
-            power = torch.view_as_real(modes).double().square_().sum(-1)
-            numbers += power.div_(POWER_UNIT).round_().long().flatten(1).sum(0)
-        by_ring = torch.zeros(self._farthest + 1, dtype=torch.int64, device=field_BHW.device)
-        return by_ring.index_add_(0, self._ring, numbers * self._weight)[: self._rings]
+        by_ring = torch.zeros(len(field_BHW), self._farthest + 1, dtype=torch.int64, device=field_BHW.device)
+        for images_BHW, power_BR in zip(torch.split(field_BHW, size), torch.split(by_ring, size), strict=True):
+            modes = torch.view_as_real(torch.fft.rfft2(images_BHW, norm="ortho")).double()
+            power = modes.square_().sum(-1).div_(POWER_UNIT).round_().long().flatten(1)
+            power_BR.index_add_(1, self._ring, power * self._weight)
+        return by_ring[:, : self._rings]
 
     def scores(self, sums: dict[str, Tensor], leads: slice) -> dict[str, Any]:
-        """`spectrum`: by wavelength, from the longest, without the mean (wavelength infinity)."""
-        images, unsound = (total(sums[name][leads]) for name in ("images", "unsound"))
+        """`spectrum`: by wavelength, from the longest, without the mean (whose wavelength is infinite)."""
+        images = total(sums["images"][leads])
         power, observed = (self._summed(sums[kind][leads]) for kind in _KINDS)
-        counted = [images * modes for modes in self._modes]
+        counted = [images * modes for modes in self._modes[1:]]
         name, longest = self._longest()
         spectrum = {
-            name: [longest / ring for ring in range(self._rings)[1:]],
+            name: [longest / ring for ring in range(1, self._rings)],
             "power": [ratio(p, n, POWER_UNIT) for p, n in zip(power, counted, strict=True)],
             "observed": [ratio(o, n, POWER_UNIT) for o, n in zip(observed, counted, strict=True)],
             "ratio": [ratio(p, o) for p, o in zip(power, observed, strict=True)],
         }
-        if unsound:
-            spectrum |= {kind: [None] * self._rings for kind in ("power", "ratio")}
-        return {"spectrum": spectrum | {kind: spectrum[kind][1:] for kind in ("power", "observed", "ratio")}}
+        if total(sums["unsound"][leads]):
+            spectrum |= {"power": [None] * len(power), "ratio": [None] * len(power)}
+        return {"spectrum": spectrum}
 
     def _summed(self, power: Tensor) -> list[int]:
-        return [total(high) * LIMB + total(low) for high, low in (ring.unbind(-1) for ring in power.unbind(1))]
+        """Power by ring, without the first: the mean's."""
+        return [high * LIMB + low for high, low in power.sum(0)[1:].tolist()]
 
     def _longest(self) -> tuple[str, float]:
         """The wavelength of the first ring: the image's longer side."""

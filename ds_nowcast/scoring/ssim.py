@@ -41,7 +41,7 @@ class Similarity(Accumulator):
             return
         for lead, prediction_BHW, target_BHW, valid_BHW in batch.leads():
             size = len(valid_BHW) if valid_BHW.is_cuda else 1  # on a CPU an image at a time stays in the cache
-            parts = (field.split(size) for field in (prediction_BHW, target_BHW, valid_BHW))
+            parts = (torch.split(field, size) for field in (prediction_BHW, target_BHW, valid_BHW))
             for prediction, target, valid in zip(*parts, strict=True):
                 windows = all_valid(valid)
                 index = torch.where(windows, ssim_map(prediction, target), 0.0).div_(SSIM_UNIT).round_()
@@ -63,7 +63,8 @@ def ssim_map(x_BHW: Tensor, y_BHW: Tensor) -> Tensor:
     means = mean_x.square_().add_(mean_y.square_())
     variances = squares - means  # of x and y together: the formula needs no more
     covariance = products - across
-    return (2.0 * across + C1) * (2.0 * covariance + C2) / ((means + C1) * (variances + C2))
+    index: Tensor = (2.0 * across + C1) * (2.0 * covariance + C2) / ((means + C1) * (variances + C2))
+    return index
 
 
 def _smoothed(maps: Tensor, axis: int) -> Tensor:
