@@ -74,8 +74,14 @@ class Accumulator(ABC):
     """
 
     def __init__(self, setting: ScoreSetting, device: torch.device | str = "cpu") -> None:
-        self.setting, self._device = setting, device
+        self.setting, self._device = setting, torch.device(device)
+        # a CPU works on an image at a time, which stays in its cache, and may look at what is there; a GPU takes all at once
+        self.on_cpu = self._device.type == "cpu"
         self.sums: dict[str, Tensor] = {}
+
+    def at_once(self, images_BHW: Tensor) -> int:
+        """How many images to work on together."""
+        return 1 if self.on_cpu else len(images_BHW)
 
     def zeros(self, *shape: int) -> Tensor:
         """int64 on the device."""
@@ -94,13 +100,13 @@ class Accumulator(ABC):
         for name, total in self.sums.items():
             total.add_(other.sums[name])
 
-    def on_cpu(self) -> dict[str, Tensor]:
+    def fetched(self) -> dict[str, Tensor]:
         """The sums where they can be read."""
         return {name: total.cpu() for name, total in self.sums.items()}
 
     @abstractmethod
     def scores(self, sums: dict[str, Tensor], leads: slice) -> dict[str, Any]:
-        """What these lead times together have; `sums` as of `on_cpu`."""
+        """What these lead times together have; `sums` as `fetched`."""
 
     def once(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """What is told for all lead times only."""

@@ -32,12 +32,11 @@ class FractionsSkill(Accumulator):
 
     def add_events(self, column: int, forecast_BTHW: Tensor, observed_BTHW: Tensor) -> None:
         """Adds the events of one threshold."""
-        # on a CPU an image at a time stays in the cache
-        images = max(1, _TOGETHER // math.prod(self.setting.shape)) if forecast_BTHW.is_cuda else 1
+        images = min(self.at_once(forecast_BTHW), max(1, _TOGETHER // math.prod(self.setting.shape)))
         for lead in range(self.setting.leads):
             both_2BHW = torch.stack([forecast_BTHW[:, lead], observed_BTHW[:, lead]])
             for some_2BHW in torch.split(both_2BHW, images, dim=1):
-                if some_2BHW.is_cuda or some_2BHW.any():
+                if not self.on_cpu or some_2BHW.any():
                     self._add(lead, column, some_2BHW)
 
     def _add(self, lead: int, column: int, both_2BHW: Tensor) -> None:

@@ -32,7 +32,7 @@ class Quantiles(Accumulator):
     def _histogram(self, code: Tensor) -> Tensor:
         """Of codes; those that are not valid fall into a bin beyond the last, which is dropped."""
         flat, bins = code.int().flatten(), self._codes + 2
-        if not flat.is_cuda:
+        if self.on_cpu:
             return torch.bincount(flat, minlength=bins)[:-1]
         # bincount would wait for the device
         return torch.zeros(bins, dtype=torch.int64, device=flat.device).index_add_(

@@ -79,7 +79,7 @@ class Scores:
 
         What is undefined (0/0, or errors of a forecast that was not finite) is None and left out of means.
         """
-        held = [(kind, kind.on_cpu()) for kind in self._kinds]
+        held = [(kind, kind.fetched()) for kind in self._kinds]
         scores = self._of_leads(held, slice(None))
         scores["by_lead"] = [self._of_leads(held, slice(lead, lead + 1)) for lead in range(self._setting.leads)]
         for kind, sums in held:

@@ -57,7 +57,7 @@ class Spectrum(Accumulator):
 
     def _power(self, field_BHW: Tensor) -> Tensor:
         """Power of each image by ring, (B, R) int64 in POWER_UNIT."""
-        size = len(field_BHW) if field_BHW.is_cuda else 1  # on a CPU an image at a time stays in the cache
+        size = self.at_once(field_BHW)
         by_ring = torch.zeros(len(field_BHW), self._farthest + 1, dtype=torch.int64, device=field_BHW.device)
         for images_BHW, power_BR in zip(torch.split(field_BHW, size), torch.split(by_ring, size), strict=True):
             modes = torch.view_as_real(torch.fft.rfft2(images_BHW, norm="ortho")).double()

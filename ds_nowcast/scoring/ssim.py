@@ -40,7 +40,7 @@ class Similarity(Accumulator):
         if min(self.setting.shape) < SIDE:
             return
         for lead, prediction_BHW, target_BHW, valid_BHW in batch.leads():
-            size = len(valid_BHW) if valid_BHW.is_cuda else 1  # on a CPU an image at a time stays in the cache
+            size = self.at_once(valid_BHW)
             parts = (torch.split(field, size) for field in (prediction_BHW, target_BHW, valid_BHW))
             for prediction, target, valid in zip(*parts, strict=True):
                 windows = all_valid(valid)

@@ -67,7 +67,7 @@ def accumulated(kind: Accumulator, *batches: Fields) -> dict[str, Any]:
         kind.update(Batch(prediction, target, valid))
         for column, threshold in enumerate(kind.setting.thresholds_model):
             kind.add_events(column, (prediction >= threshold) & valid, (target >= threshold) & valid)
-    return kind.scores(kind.on_cpu(), slice(None)) | kind.once(kind.on_cpu())
+    return kind.scores(kind.fetched(), slice(None)) | kind.once(kind.fetched())
 
 
 def images(batch: Fields, leads: Sequence[int] = range(LEADS)) -> Iterator[tuple[NDArray[Any], ...]]:

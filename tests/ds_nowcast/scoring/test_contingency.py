@@ -57,14 +57,14 @@ def two_leads() -> ContingencyCounts:
 
 def test_both_customs_of_csi_are_told_apart() -> None:
     counts = two_leads()
-    scores = counts.scores(counts.on_cpu(), slice(None))
+    scores = counts.scores(counts.fetched(), slice(None))
     assert scores["csi_pooled"] == {"74": 38 / 163}
     assert scores["csi_lead_mean"] == {"74": pytest.approx((28 / 123 + 10 / 40) / 2)}
 
 
 def test_each_lead_time_has_the_same_scores_from_its_own_counts() -> None:
     counts = two_leads()
-    first, second = (counts.scores(counts.on_cpu(), slice(lead, lead + 1)) for lead in range(2))
+    first, second = (counts.scores(counts.fetched(), slice(lead, lead + 1)) for lead in range(2))
     assert first["csi_pooled"] == first["csi_lead_mean"] == {"74": FINLEY.csi}
     assert all(first[name] == {"74": getattr(FINLEY, name)} for name in SCORES)
     assert (second["csi_pooled"], second["far"], second["bias"]) == ({"74": 0.25}, {"74": 0.0}, {"74": 0.25})

@@ -84,14 +84,14 @@ def test_the_largest_error_of_every_pixel_adds_up_exactly_over_more_pixels_than_
     made = PhysicalErrors(setting("dbz8", "mm/h", MM, leads=1, shape=(32, 32)))
     zero = torch.zeros(1, 1, 32, 32)
     accumulated(made, (torch.ones_like(zero), zero, zero == 0, torch.ones(1)))
-    alone = made.scores(made.on_cpu(), slice(None))["physical"]
+    alone = made.scores(made.fetched(), slice(None))["physical"]
     high, low = made.sums["squared"][0].tolist()
     batches = 2 * 10**10 // 1024
     for total in made.sums.values():
         total.mul_(batches)
     assert made.sums["squared"].tolist() == [[high * batches, low * batches]]  # neither half went past 63 bits
     assert (high * LIMB + low) * batches > 2**63
-    assert made.scores(made.on_cpu(), slice(None))["physical"] == alone
+    assert made.scores(made.fetched(), slice(None))["physical"] == alone
     assert alone["mae"] == pytest.approx(ENCODINGS["dbz8"].values["mm/h"][-1], rel=1e-9)
 
 
@@ -114,7 +114,7 @@ def test_errors_of_a_forecast_that_is_no_number_are_none(
     batch[0][0, 1, seen[0], seen[1]] = wrong
     made = kind(setting())
     scores = accumulated(made, batch)
-    first = made.scores(made.on_cpu(), slice(0, 1))
+    first = made.scores(made.fetched(), slice(0, 1))
     if kind is PhysicalErrors:
         scores, first = scores["physical"], first["physical"]
     no_number = kind is ModelErrors or np.isnan(wrong)  # beyond the encoding's table a value is its end

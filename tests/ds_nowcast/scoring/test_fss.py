@@ -42,7 +42,7 @@ def test_scores_are_those_of_fractions_counted_window_by_window(seed: int) -> No
 @pytest.mark.parametrize(("side", "scales"), [(4, ["1"]), (16, ["1", "5"]), (64, ["1", "5", "17", "33"]), (65, None)])
 def test_scales_are_those_that_fit_the_image(side: int, scales: list[str] | None) -> None:
     made = FractionsSkill(setting(shape=(side, 80)))
-    assert list(made.scores(made.on_cpu(), slice(None))["fss"]["16"]) == (scales or [str(scale) for scale in SCALES])
+    assert list(made.scores(made.fetched(), slice(None))["fss"]["16"]) == (scales or [str(scale) for scale in SCALES])
 
 
 def test_a_displaced_echo_has_skill_at_scales_beyond_its_displacement() -> None:

@@ -53,9 +53,9 @@ def test_ranks_of_twenty_thousand_million_pixels_are_found_to_the_pixel() -> Non
     made = Quantiles(setting())
     pixels = 2 * 10**10
     made.sums["observed"][10], made.sums["observed"][20] = pixels // 2, pixels - pixels // 2
-    exactly = made.once(made.on_cpu())["quantiles"]["observed"][0]
+    exactly = made.once(made.fetched())["quantiles"]["observed"][0]
     made.sums["observed"][10] -= 1
     made.sums["observed"][20] += 1
-    one_less = made.once(made.on_cpu())["quantiles"]["observed"][0]
+    one_less = made.once(made.fetched())["quantiles"]["observed"][0]
     values = ENCODINGS["vil255"].values["kg/m2"]
     assert (exactly, one_less) == (values[10], values[20])

@@ -165,3 +165,24 @@ def test_fields_of_another_shape_are_a_mistake_of_the_caller() -> None:
     prediction, target, valid, weight = fields(1, shape=(12, 18))
     with pytest.raises(AssertionError):
         Scores(ALL).update(prediction, target, valid, weight)
+
+
+def test_images_worked_on_together_as_on_a_gpu_give_what_they_give_one_by_one() -> None:
+    batches = fields(12), fields(13, batch=1)
+    together = Scores(ALL)
+    for kind in together._kinds:
+        kind.on_cpu = False
+    for batch in batches:
+        together.update(*batch)
+    ours, expected = together.compute(), summed(ALL, *batches).compute()
+    for name in ours.keys() - {"spectrum", "by_lead"}:  # several transforms together may differ in the last bit
+        assert ours[name] == expected[name], name
+    for name, values in ours["spectrum"].items():
+        assert values == pytest.approx(expected["spectrum"][name], rel=1e-6)
+
+
+def test_an_update_waits_for_no_device() -> None:
+    """Tensors of torch's meta device have no values: whatever looked at one would fail."""
+    prediction, target, valid, weight = (field.to("meta") for field in fields(1))
+    for full in (True, False):
+        Scores(setting(full=full), "meta").update(prediction, target, valid, weight)

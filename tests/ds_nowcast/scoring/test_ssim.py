@@ -66,6 +66,6 @@ def test_a_forecast_that_is_nan_has_no_score_at_that_lead_time_unless_nobody_loo
     prediction[0, 1, 8, 8] = float("nan")
     made = Similarity(setting(shape=SHAPE))
     assert accumulated(made, (prediction, target, valid, weight))["ssim"] is None
-    assert made.scores(made.on_cpu(), slice(0, 1))["ssim"] is not None
+    assert made.scores(made.fetched(), slice(0, 1))["ssim"] is not None
     valid[0, 1, 8, 8] = False
     assert accumulated(Similarity(setting(shape=SHAPE)), (prediction, target, valid, weight))["ssim"] is not None
