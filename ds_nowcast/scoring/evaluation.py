@@ -73,7 +73,7 @@ class Evaluation:
         self._micro_batch, self._max_windows, self._baselines = micro_batch, max_windows, baselines
         index = shards.index
         self._setting = ScoreSetting(
-            index.codes, index.unit, thresholds, data.output_frames, index.pixel, index.pixel_unit, full
+            index.codes, index.unit, thresholds, data.output_frames, index.shape, index.pixel, index.pixel_unit, full
         )
         self._thresholds = in_model_space(index.codes, thresholds).to(ranks.device)
         self._space = ModelSpace(index.codes, data.input_frames, ranks.device)

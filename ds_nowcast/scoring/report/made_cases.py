@@ -31,7 +31,9 @@ def cases_of(
 ) -> list[Case]:
     """The best, median and worst case of the windows scored, see `chosen_cases`, with the baselines' forecasts."""
     by_window = {record.window: record for record in records}
-    errors = {window: tuple(map(record.mean_squared_error, ("model", "persistence"))) for window, record in by_window.items()}
+    errors = {
+        window: tuple(map(record.mean_squared_error, ("model", "persistence"))) for window, record in by_window.items()
+    }
     return [
         _case(name, by_window[window], model, card, shards, split, baselines)
         for name, window in chosen_cases(errors).items()

@@ -1,219 +1,188 @@
+"""All scores together: any split of the samples gives the same integers, and the result is what `scores.json` holds."""
+
 from __future__ import annotations
 
 import json
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from ds_nowcast.scoring.scores import COUNTS, Contingency, ScoreSums, compute
+from data_prep.encoding import ENCODINGS
+from ds_nowcast.config.nowcast_keys import Thresholds
+from ds_nowcast.scoring.scores import SEVIR_CODES, Scores, sevir_labels
+from tests.ds_nowcast.scoring.fields import LEADS, Fields, fields, setting, summed
 
-LABELS = ["low", "mid", "high"]
-THRESHOLDS = torch.tensor([16 / 255, 74 / 255, 181 / 255])
-FINLEY = Contingency(hits=28, misses=23, false_alarms=72, correct_negatives=2680)
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+ALL = setting()
+SEVIR = Thresholds(unit="code", values=list(map(float, SEVIR_CODES)))
 
 
-def fields(seed: int, batch: int = 5, leads: int = 3, size: int = 6) -> Batch:
-    """Codes over 255, so that values fall exactly on thresholds; NaN under the mask; one sample of padding."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (batch, leads, size, size)
-    prediction, target = (torch.randint(0, 255, shape, generator=generator) / 255 for _ in range(2))
-    valid = torch.rand(shape, generator=generator) < 0.7
-    target[~valid] = float("nan")
-    weight = torch.ones(batch, dtype=torch.int64)
-    weight[-1] = 0
+def part_of(batch: Fields, samples: list[int]) -> Fields:
+    prediction, target, valid, weight = (field[samples] for field in batch)
     return prediction, target, valid, weight
 
 
-def summed(*batches: Batch) -> ScoreSums:
-    sums = ScoreSums.zero(batches[0][0].shape[1], len(THRESHOLDS), "cpu")
-    for batch in batches:
-        sums.update(*batch, THRESHOLDS)
-    return sums
-
-
-def brute_force(prediction: Any, target: Any, valid: Any, weight: Any) -> dict[str, Any]:
-    """The sums one pixel at a time."""
-    leads = prediction.shape[1]
-    counts = {name: np.zeros((leads, len(THRESHOLDS)), np.int64) for name in COUNTS}
-    pixels, squared, absolute = np.zeros(leads, np.int64), np.zeros(leads), np.zeros(leads)
-    for sample, lead, row, column in np.ndindex(prediction.shape):
-        if not weight[sample] or not valid[sample, lead, row, column]:
-            continue
-        forecast, observed = (field[sample, lead, row, column].item() for field in (prediction, target))
-        pixels[lead] += 1
-        squared[lead] += (forecast - observed) ** 2
-        absolute[lead] += abs(forecast - observed)
-        for k, threshold in enumerate(THRESHOLDS.tolist()):
-            pair = (forecast >= threshold, observed >= threshold)
-            names = {(True, True): "hits", (False, True): "misses", (True, False): "false_alarms"}
-            counts[names.get(pair, "correct_negatives")][lead, k] += 1
-    return {**counts, "pixels": pixels, "squared_error": squared, "absolute_error": absolute}
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32))
-def test_sums_are_those_of_counting_one_pixel_at_a_time(seed: int) -> None:
-    batch = fields(seed)
-    sums = summed(batch)
-    for name, expected in brute_force(*batch).items():
-        if expected.dtype == np.int64:
-            np.testing.assert_array_equal(getattr(sums, name), expected, name)
-        else:
-            np.testing.assert_allclose(getattr(sums, name), expected, rtol=1e-5)
-
-
-def test_a_pixel_at_the_threshold_is_an_event() -> None:
-    at = THRESHOLDS[1].reshape(1, 1, 1, 1)
-    sums = ScoreSums.zero(1, 3, "cpu")
-    sums.update(at, at, torch.ones_like(at, dtype=torch.bool), torch.ones(1), THRESHOLDS)
-    assert sums.hits.tolist() == [[1, 1, 0]] and sums.correct_negatives.tolist() == [[0, 0, 1]]
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.lists(st.integers(0, 11), max_size=4), st.randoms(use_true_random=False))
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 7), max_size=4), st.randoms(use_true_random=False))
 def test_any_partition_in_any_order_merges_to_identical_sums(seed: int, cuts: list[int], random: Any) -> None:
-    prediction, target, valid, weight = fields(seed, batch=11)
-    whole = summed((prediction, target, valid, weight))
-    order = list(range(11))
+    batch = fields(seed, batch=7)
+    whole, merged = summed(ALL, batch), Scores(ALL)
+    order = list(range(7))
     random.shuffle(order)
-    merged = ScoreSums.zero(3, 3, "cpu")
-    edges = [0, *sorted(cuts), 11]
-    for start, stop in pairwise(edges):
-        part = order[start:stop]
-        merged.merge(summed((prediction[part], target[part], valid[part], weight[part])))
-    for ours, theirs in zip(merged.tensors(), whole.tensors(), strict=True):
-        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    for start, stop in pairwise([0, *sorted(cuts), 7]):
+        merged.merge(summed(ALL, part_of(batch, order[start:stop])))
+    assert torch.equal(merged.to_vector(), whole.to_vector())
 
 
-def test_very_unequal_errors_add_up_to_the_same_in_any_order() -> None:
-    generator = torch.Generator().manual_seed(0)
-    prediction = torch.rand(8, 1, 64, 64, generator=generator) ** 6
-    ones = torch.ones(8)
-    sums = [ScoreSums.zero(1, 3), ScoreSums.zero(1, 3)]
-    sums[0].update(prediction, torch.zeros_like(prediction), prediction >= 0, ones, THRESHOLDS)
-    for part in torch.split(prediction.flip(0), 1):
-        sums[1].update(part, torch.zeros_like(part), part >= 0, ones[:1], THRESHOLDS)
-    assert torch.equal(sums[0].to_vector(), sums[1].to_vector())
-    torch.testing.assert_close(sums[0].squared_error[0], prediction.double().square().sum(), rtol=1e-6, atol=0)
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5))
+def test_added_vectors_of_ranks_are_the_sums_of_one_rank(seed: int, ranks: int) -> None:
+    batch = fields(seed, batch=7)
+    shares = [summed(ALL, part_of(batch, list(range(rank, 7, ranks)))) for rank in range(ranks)]
+    vector = torch.stack([share.to_vector() for share in reversed(shares)]).sum(0)
+    shares[0].load_vector(vector)
+    whole = summed(ALL, batch)
+    assert torch.equal(shares[0].to_vector(), whole.to_vector())
+    assert shares[0].compute() == whole.compute()
 
 
-def test_added_vectors_of_ranks_are_the_sums_of_one_rank() -> None:
-    first, second = fields(1), fields(2)
-    vector = summed(first).to_vector() + summed(second).to_vector()
-    merged, whole = ScoreSums.from_vector(vector, 3, 3), summed(first, second)
-    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(merged.tensors(), whole.tensors(), strict=True))
-
-
-def test_counts_stay_exact_far_beyond_32_bits() -> None:
-    large = ScoreSums.zero(1, 1, "cpu")
-    for tensor, value in zip(large.tensors(), (2**33 + 1, 2**34 + 3, 2**31 + 7, 2**40 + 1, 2**41, 0, 0), strict=True):
-        tensor.fill_(value)
-    large.merge(ScoreSums.from_vector(large.to_vector(), 1, 1))
-    counts = compute(large, ["x"])["counts"]
-    assert (counts["hits"], counts["misses"]) == ([[2**34 + 2]], [[2**35 + 6]])
-    assert (counts["false_alarms"], counts["correct_negatives"]) == ([[2**32 + 14]], [[2**41 + 2]])
-
-
-def test_adding_one_batch_to_large_counts_loses_no_pixel() -> None:
-    batch = fields(3)
-    sums = ScoreSums.zero(3, 3, "cpu")
-    for tensor in (sums.hits, sums.misses, sums.false_alarms):
-        tensor += 2**31 + 1
-    sums.pixels.fill_(2**34)
-    sums.update(*batch, THRESHOLDS)
-    assert torch.equal(sums.hits - (2**31 + 1), summed(batch).hits)
-    assert torch.equal(sums.pixels - 2**34, summed(batch).pixels)
+def test_many_large_vectors_merge_to_the_same_integers_as_one() -> None:
+    """What 3000 ranks send that have each seen a batch 4096 times: more than 2e10 pixels."""
+    batch = fields(2, batch=7)
+    alone = summed(ALL, batch)
+    many = Scores(ALL)
+    many.merge(alone)
+    for total in many._tensors():
+        total.mul_(2**12)
+    many.load_vector(many.to_vector().expand(3000, -1).sum(0))
+    assert all(
+        torch.equal(large, small * 2**12 * 3000) for large, small in zip(many._tensors(), alone._tensors(), strict=True)
+    )
+    large, small = many.compute(), alone.compute()
+    assert sum(large.pop("counts")["pixels"]) > 2e10 > sum(small.pop("counts")["pixels"])
+    assert large == small
 
 
 def test_padding_samples_and_pixels_without_data_count_nothing() -> None:
     prediction, target, valid, weight = fields(4)
-    nothing = summed((prediction, target, torch.zeros_like(valid), weight), (prediction, target, valid, weight * 0))
+    nothing = summed(
+        ALL, (prediction, target, torch.zeros_like(valid), weight), (prediction, target, valid, weight * 0)
+    )
     assert not nothing.to_vector().any()
-    assert torch.equal(
-        summed((prediction, target, valid, weight)).to_vector(),
-        summed((prediction, target, valid, weight.bool())).to_vector(),
-    )
+    counted = summed(ALL, (prediction, target, valid, weight)).to_vector()
+    assert torch.equal(summed(ALL, (prediction, target, valid, weight.bool())).to_vector(), counted)
 
 
-def test_what_the_prediction_holds_where_nothing_was_seen_does_not_matter() -> None:
+def test_what_the_fields_hold_where_nothing_was_seen_does_not_matter() -> None:
     prediction, target, valid, weight = fields(5)
-    spoiled = torch.where(valid, prediction, float("nan"))
-    assert torch.equal(
-        summed((spoiled, target, valid, weight)).to_vector(), summed((prediction, target, valid, weight)).to_vector()
-    )
+    spoiled = torch.where(valid, prediction, float("nan")), torch.where(valid, target, 0.9), valid, weight
+    assert torch.equal(summed(ALL, spoiled).to_vector(), summed(ALL, (prediction, target, valid, weight)).to_vector())
 
 
-def test_scores_of_finleys_tornado_forecasts_are_the_published_ones() -> None:
-    rounded = {name: round(getattr(FINLEY, name), 3) for name in ("csi", "pod", "far", "bias", "hss")}
-    assert rounded == {"csi": 0.228, "pod": 0.549, "far": 0.72, "bias": 1.961, "hss": 0.355}
-    assert FINLEY.sucr == pytest.approx(1 - 0.72)
+def test_a_pixel_at_the_threshold_is_an_event_in_every_score_of_events() -> None:
+    made_for = setting(thresholds=Thresholds(unit="code", values=[74, 75]), leads=1, shape=(4, 4))
+    at = torch.full((1, 1, 4, 4), 74.0) / 255
+    scores = summed(made_for, (at, at, at > 0, torch.ones(1))).compute()
+    assert scores["counts"]["hits"] == [[16, 0]]
+    for name in ("csi_pooled", "csi_pool4", "csi_pool16"):
+        assert scores[name] == {"74": 1.0, "75": None}
+    assert scores["fss"] == {"74": {"1": 1.0}, "75": {"1": None}}
 
 
-def _two_leads() -> ScoreSums:
-    """Finley's table at the first lead time; at the second 10 hits, 30 misses, 2763 correct negatives."""
-    sums = ScoreSums.zero(2, 1, "cpu")
-    rows = ([28, 10], [23, 30], [72, 0], [2680, 2763])
-    for tensor, values in zip(sums.tensors(), rows, strict=False):
-        tensor.copy_(torch.tensor(values)[:, None])
-    sums.pixels.fill_(2803)
-    sums.squared_error.copy_(torch.tensor([28.03, 56.06]))
-    sums.absolute_error.copy_(torch.tensor([280.3, 560.6]))
-    return sums
+def test_each_lead_time_has_the_same_scores_from_its_own_sums() -> None:
+    batch = fields(6)
+    scores = summed(ALL, batch).compute()
+    for lead, alone in enumerate(scores["by_lead"]):
+        assert alone.keys() == scores.keys() - {"by_lead", "counts", "quantiles"}
+        only = tuple(field[:, lead : lead + 1] for field in batch[:3])
+        expected = summed(setting(leads=1), (*only, batch[3])).compute()
+        assert alone == {name: expected[name] for name in alone}
 
 
-def test_both_customs_of_csi_are_told_apart() -> None:
-    scores = compute(_two_leads(), ["0.5 mm/h"])
-    assert scores["csi_pooled"] == {"0.5 mm/h": 38 / 163}
-    assert scores["csi_lead_mean"] == {"0.5 mm/h": pytest.approx((28 / 123 + 10 / 40) / 2)}
-    assert scores["mean"] == {"csi_pooled": 38 / 163, "csi_lead_mean": scores["csi_lead_mean"]["0.5 mm/h"]}
-    assert (scores["mse"], scores["mae"]) == (pytest.approx(0.015), pytest.approx(0.15))
-
-
-def test_each_lead_time_has_the_same_scores_from_its_own_counts() -> None:
-    scores = compute(_two_leads(), ["x"])
-    first, second = scores["by_lead"]
-    assert first.keys() == second.keys() == scores.keys() - {"by_lead", "counts"}
-    assert first["csi_pooled"] == first["csi_lead_mean"] == {"x": FINLEY.csi}
-    assert (second["csi_pooled"], second["far"], second["bias"]) == ({"x": 0.25}, {"x": 0.0}, {"x": 0.25})
-    assert (first["mse"], second["mae"]) == (pytest.approx(0.01), pytest.approx(0.2))
-
-
-def test_undefined_scores_are_null_and_left_out_of_means() -> None:
-    sums = ScoreSums.zero(2, 2, "cpu")
-    sums.hits[0, 0], sums.misses[0, 0] = 1, 3
-    sums.pixels[0] = 4
-    sums.correct_negatives[0, 1] = 4
-    scores = compute(sums, ["low", "high"])
-    assert scores["csi_pooled"] == scores["csi_lead_mean"] == {"low": 0.25, "high": None}
-    assert scores["mean"] == {"csi_pooled": 0.25, "csi_lead_mean": 0.25}
-    assert scores["by_lead"][1]["mse"] is None and scores["by_lead"][1]["mean"]["csi_pooled"] is None
-    assert scores["hss"] == {"low": 0.0, "high": None} and scores["far"] == {"low": 0.0, "high": None}
+def test_without_full_there_are_counts_and_errors_alone_and_they_are_the_same() -> None:
+    batch = fields(7)
+    full, short = summed(ALL, batch).compute(), summed(setting(full=False), batch).compute()
+    by_threshold = {"csi_pooled", "csi_lead_mean", "pod", "far", "sucr", "bias", "hss", "ets"}
+    assert short.keys() == by_threshold | {"mse", "mae", "rmse", "mean", "by_lead", "counts"}
+    assert short["mean"].keys() == {"csi_pooled", "csi_lead_mean"}
+    assert all(short[name] == full[name] for name in short.keys() - {"mean", "by_lead"})
+    assert full.keys() - short.keys() == {"physical", "csi_pool4", "csi_pool16", "ssim", "fss", "spectrum", "quantiles"}
+    assert full["mean"] == short["mean"] | {
+        name: pytest.approx(sum(full[name].values()) / 3) for name in ("csi_pool4", "csi_pool16")
+    }
 
 
 def test_scores_are_json_even_for_predictions_that_are_not_finite() -> None:
-    prediction, target, valid, weight = fields(6)
+    prediction, target, valid, weight = fields(8)
+    sound = summed(ALL, (prediction, target, valid, weight)).compute()
     prediction[0] = float("nan")
-    scores = compute(summed((prediction, target, valid, weight)), LABELS)
-    assert scores["mse"] is None and scores["mae"] is None
+    scores = summed(ALL, (prediction, target, valid, weight)).compute()
+    for name in ("mse", "mae", "rmse"):
+        assert scores[name] is scores["physical"][name] is None
+    assert scores["counts"]["pixels"] == sound["counts"]["pixels"]  # nothing vanishes: NaN is no event
+    assert sum(map(sum, scores["counts"]["misses"])) > sum(map(sum, sound["counts"]["misses"]))
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 
-def test_counts_in_the_result_are_integers_by_lead_time_and_threshold() -> None:
-    batch = fields(7)
-    counts = compute(summed(batch), LABELS)["counts"]
-    assert counts["hits"] == summed(batch).hits.tolist() and counts["pixels"] == summed(batch).pixels.tolist()
-    total = np.sum([counts[name] for name in COUNTS], axis=0)
-    np.testing.assert_array_equal(total, np.repeat(np.array(counts["pixels"])[:, None], 3, axis=1))
+def test_nothing_scored_is_none_everywhere() -> None:
+    scores = Scores(setting(shape=(70, 70))).compute()
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert scores["counts"]["pixels"] == [0] * LEADS
+    assert scores["mse"] is scores["ssim"] is scores["mean"]["csi_pooled"] is scores["fss"]["16"]["65"] is None
+    assert set(scores["spectrum"]["power"]) == set(scores["quantiles"]["forecast"]) == {None}
 
 
-@pytest.mark.parametrize("labels", [["a"], ["a", "b", "b"]])
-def test_labels_that_do_not_name_the_thresholds_are_refused(labels: list[str]) -> None:
-    with pytest.raises(ValueError, match="3 thresholds need as many different labels"):
-        compute(ScoreSums.zero(1, 3, "cpu"), labels)
+def test_undefined_scores_are_left_out_of_means_over_thresholds() -> None:
+    made_for = setting(thresholds=Thresholds(unit="code", values=[74, 255]))  # nothing reaches 255
+    scores = summed(made_for, fields(9)).compute()
+    assert scores["csi_pooled"]["255"] is None and 0.0 < scores["csi_pooled"]["74"] < 1.0
+    assert scores["mean"]["csi_pooled"] == scores["csi_pooled"]["74"]
+
+
+def test_csi_m_is_the_mean_over_sevirs_six_thresholds_whatever_others_there_are() -> None:
+    more = Thresholds(unit="code", values=[8.0, *SEVIR.values, 230.0])
+    scores = summed(setting(thresholds=more), fields(10)).compute()
+    six = [scores["csi_pooled"][str(code)] for code in SEVIR_CODES]
+    assert scores["csi_m"]["csi_pooled"] == pytest.approx(sum(six) / 6)
+    assert scores["csi_m"].keys() == scores["mean"].keys()
+    assert scores["csi_m"] == summed(setting(thresholds=SEVIR), fields(10)).compute()["mean"]
+    assert scores["by_lead"][0]["csi_m"]["csi_pooled"] is not None
+
+
+def test_csi_m_is_absent_where_the_six_are_not_all_there() -> None:
+    vil = ENCODINGS["vil255"].values["kg/m2"]
+    in_kg = Thresholds(unit="kg/m2", values=[float(vil[code]) for code in SEVIR_CODES])
+    assert sevir_labels(setting(thresholds=in_kg)) == [repr(value) for value in in_kg.values]
+    five = Thresholds(unit="code", values=SEVIR.values[1:])
+    assert sevir_labels(setting(thresholds=five)) is sevir_labels(setting("dbz8", "dBZ", SEVIR)) is None
+    assert "csi_m" not in summed(setting(thresholds=five), fields(11)).compute()
+
+
+def test_fields_of_another_shape_are_a_mistake_of_the_caller() -> None:
+    prediction, target, valid, weight = fields(1, shape=(12, 18))
+    with pytest.raises(AssertionError):
+        Scores(ALL).update(prediction, target, valid, weight)
+
+
+def test_images_worked_on_together_as_on_a_gpu_give_what_they_give_one_by_one() -> None:
+    batches = fields(12), fields(13, batch=1)
+    together = Scores(ALL)
+    for kind in together._kinds:
+        kind.on_cpu = False
+    for batch in batches:
+        together.update(*batch)
+    ours, expected = together.compute(), summed(ALL, *batches).compute()
+    for name in ours.keys() - {"spectrum", "by_lead"}:  # several transforms together may differ in the last bit
+        assert ours[name] == expected[name], name
+    for name, values in ours["spectrum"].items():
+        assert values == pytest.approx(expected["spectrum"][name], rel=1e-6)
+
+
+def test_an_update_waits_for_no_device() -> None:
+    """Tensors of torch's meta device have no values: whatever looked at one would fail."""
+    prediction, target, valid, weight = (field.to("meta") for field in fields(1))
+    for full in (True, False):
+        Scores(setting(full=full), "meta").update(prediction, target, valid, weight)
