@@ -11,8 +11,9 @@ import torch
 
 from data_prep.errors import ExpectedError, SourceError
 from data_prep.shards.index import Shards
+from ds_nowcast.baselines.persistence import forecast as persistence_of
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
-from ds_nowcast.model_space import ModelSpace, Windows, in_model_space, threshold_labels
+from ds_nowcast.model_space import ModelSpace, in_model_space, threshold_labels
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.scores import ScoreSums, compute
 from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
@@ -149,11 +150,6 @@ def _errors(forecast_BTHW: torch.Tensor, target_BTHW: torch.Tensor, scored_BTHW:
     squared_B = torch.where(scored_BTHW, (forecast_BTHW - target_BTHW).square(), 0.0).sum((1, 2, 3))
     means: list[float] = (squared_B / scored_BTHW.sum((1, 2, 3)).clamp(min=1)).tolist()
     return means
-
-
-def persistence_of(windows: Windows, leads: int) -> torch.Tensor:
-    """The last observed frame at every lead time, (B, leads, H, W)."""
-    return windows.past_BTHW[:, -1:].expand(-1, leads, -1, -1)
 
 
 def selected(scores: dict[str, Any], select: str) -> float:
