@@ -19,7 +19,7 @@ from data_prep.files import write_atomically, writing
 from data_prep.shards.index import Shards, open_shards
 from data_prep.shards.sources import SourceOptions
 from ds_nowcast import ranks as process_group
-from ds_nowcast.baselines import baselines_for
+from ds_nowcast.baselines import Baseline, baselines_for
 from ds_nowcast.config import load_config
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
@@ -27,7 +27,7 @@ from ds_nowcast.forecasting.tiling import forecast_domain
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.model_space import Windows
 from ds_nowcast.models import NowcastModel, check_size
-from ds_nowcast.scoring.evaluation import MODEL, Baseline, Evaluation, Predict, Scored
+from ds_nowcast.scoring.evaluation import MODEL, Evaluation, Predict, Scored
 from ds_nowcast.scoring.records import WindowRecord, lines
 from ds_nowcast.scoring.report import Case, cases_of, score_table, write_report
 from ds_nowcast.scoring.skill import skills
@@ -71,7 +71,7 @@ def evaluate(args: Namespace, launch: Launch) -> int:
     check_shards(card, shards, model.stride)
 
     data = _with_room(card.data(args.split), card.micro_batch, shards)
-    baselines, absent = baselines_for(shards, card)
+    baselines, absent = baselines_for(shards.index, card.trained_on.split)
     evaluation = Evaluation(
         shards,
         args.split,

@@ -19,6 +19,14 @@ class Windows(NamedTuple):
     target_BTHW: torch.Tensor  # float32 in [0, 1], the output frames
     valid_BTHW: torch.Tensor  # bool, where the target was observed
     seen_BHW: torch.Tensor  # bool, where the last input frame was observed
+    past_seen_BTHW: torch.Tensor | None = None  # bool, where each input frame was observed; None: as the last one
+
+    @property
+    def past_seen(self) -> torch.Tensor:
+        """Where each input frame was observed, (B, T, H, W)."""
+        if self.past_seen_BTHW is None:
+            return self.seen_BHW[:, None].expand(self.past_BTHW.shape)
+        return self.past_seen_BTHW
 
 
 class ModelSpace:
@@ -33,7 +41,7 @@ class ModelSpace:
         values = self.values(codes_BTHW)
         observed = codes_BTHW < self.missing
         n = self._input_frames
-        return Windows(values[:, :n], values[:, n:], observed[:, n:], observed[:, n - 1])
+        return Windows(values[:, :n], values[:, n:], observed[:, n:], observed[:, n - 1], observed[:, :n])
 
     def values(self, codes_BTHW: torch.Tensor, out_BTHW: torch.Tensor | None = None) -> torch.Tensor:
         """Codes on the device as float32 in [0, 1], 0 where there is no data; into `out_BTHW` where one is given."""

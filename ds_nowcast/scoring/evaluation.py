@@ -11,9 +11,9 @@ import torch
 
 from data_prep.errors import ExpectedError, SourceError
 from data_prep.shards.index import Shards
-from ds_nowcast.baselines import persistence
+from ds_nowcast.baselines import Baseline, persistence
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
-from ds_nowcast.model_space import ModelSpace, Windows, in_model_space
+from ds_nowcast.model_space import ModelSpace, in_model_space
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.records import WindowRecord, WindowSums, window_sums
 from ds_nowcast.scoring.scores import Scores, ScoreSetting
@@ -21,7 +21,6 @@ from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
 from ds_nowcast.stream.windows import Sample
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # past (B, T_in, H, W) float32 -> (B, T_out, H, W), model space
-Baseline = Callable[[Windows, int], torch.Tensor]  # the windows, their number of lead times -> (B, T_out, H, W)
 MODEL = "model"
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from data_prep.frames import Grid
 from data_prep.shards.index import Shards
 from data_prep.shards.stored import read_sample
+from ds_nowcast.baselines import Baseline
 from ds_nowcast.exported import ModelCard
 from ds_nowcast.model_space import ModelSpace
 from ds_nowcast.models import NowcastModel
-from ds_nowcast.scoring.evaluation import Baseline
 from ds_nowcast.scoring.records import WindowRecord
 from ds_nowcast.scoring.report.cases import Case, chosen_cases
 from ds_nowcast.stream.order import window_starts
