@@ -54,8 +54,10 @@ def _run(args: argparse.Namespace) -> int:
     for part in PARTS:
         _build(args.out / part, part)
     run, began = args.out / args.name, time.monotonic()
-    settings = ["--set", *args.set] if args.set else []
-    _python("-m", "ds_nowcast.train", "--deepspeed_config", args.config, "--shards", args.out / "west", "--run", run, *settings)  # fmt: skip
+    _python(
+        *("-m", "ds_nowcast.train", "--deepspeed_config", args.config, "--shards", args.out / "west", "--run", run),
+        *(["--set", *args.set] if args.set else []),
+    )
     minutes = (time.monotonic() - began) / 60
     _python("-m", "ds_nowcast.evaluate", "--run", run, "--shards", args.out / "east", "--split", "val")
     _print_table(json.loads((run / "scores.json").read_text()), minutes)

@@ -32,7 +32,8 @@ def cases_of(
     """The best, median and worst case of the windows scored, see `chosen_cases`, with the baselines' forecasts."""
     by_window = {record.window: record for record in records}
     errors = {
-        window: tuple(map(record.mean_squared_error, ("model", "persistence"))) for window, record in by_window.items()
+        window: (record.mean_squared_error("model"), record.mean_squared_error("persistence"))
+        for window, record in by_window.items()
     }
     return [
         _case(name, by_window[window], model, card, shards, split, baselines)
