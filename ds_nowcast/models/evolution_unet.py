@@ -22,7 +22,7 @@ Coordinates have float32 also where the network computes in bf16, which could no
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from einops import rearrange
@@ -30,6 +30,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ds_nowcast.baselines.extrapolation import FRAMES
+from ds_nowcast.baselines.motion import motion_of
+from ds_nowcast.baselines.warping import resized
+from ds_nowcast.models import check_size
 from ds_nowcast.models.trunk import Trunk, TrunkOptions
 
 # Model space per unit of the change's outputs, so that motion learns first: at 1, with a squared error in the loss, the
@@ -44,6 +48,9 @@ class Options(TrunkOptions):
         4, ge=1, description="pixels from one point of the motion field to the next: a power of two, 2**levels at most"
     )
     max_motion: float = Field(32.0, gt=0, description="pixels that rain moves at most from one frame to the next")
+    first_guess: Literal["none", "flow"] = Field(
+        "none", description="motion to start from; flow: the last frames' optical flow, and its extrapolation as input"
+    )
 
     @model_validator(mode="after")
     def _motion_lies_on_a_level(self) -> Options:
@@ -55,10 +62,14 @@ class Options(TrunkOptions):
 
 
 class EvolutionUNet(Trunk):
-    """Starts at persistence, without motion or change. Outputs are not clipped to [0, 1]."""
+    """Starts at persistence, without motion or change, or at the extrapolation by `first_guess`.
+
+    Outputs are not clipped to [0, 1].
+    """
 
     def __init__(self, options: Options, input_frames: int, output_frames: int) -> None:
-        super().__init__(options, input_frames)
+        self.guesses, self.leads = options.first_guess == "flow", output_frames
+        super().__init__(options, input_frames + output_frames * self.guesses)
         self.motion_stride, self.max_motion = options.motion_stride, options.max_motion
         self.motion_level = options.levels - (options.motion_stride.bit_length() - 1)
         self.motion = nn.Conv2d(self.widths[self.motion_level], 2 * output_frames, 1)
@@ -73,10 +84,25 @@ class EvolutionUNet(Trunk):
 
     def forward(self, past_BTHW: Tensor) -> Tensor:
         """Future frames (B, T_out, H, W) of past ones. Raises UserError when H or W is no multiple of `stride`."""
-        features_BCHW = self.features(past_BTHW)
-        moved_BTHW = self.run(self.warp, past_BTHW[:, -1:], self.motion_of(features_BCHW[self.motion_level]))
+        check_size(self.stride, past_BTHW.shape[-2], past_BTHW.shape[-1])
+        last_B1HW, guess_BTDhw = past_BTHW[:, -1:], self.guess_of(past_BTHW) if self.guesses else None
+        channels_BCHW = past_BTHW
+        if guess_BTDhw is not None:
+            extrapolated_BTHW = self.warp(last_B1HW, guess_BTDhw).detach()
+            channels_BCHW = torch.cat([past_BTHW, extrapolated_BTHW.to(past_BTHW.dtype)], dim=1)
+        features_BCHW = self.features(channels_BCHW)
+        motion_BTDhw = self.motion_of(features_BCHW[self.motion_level])
+        moved_BTHW = self.run(self.warp, last_B1HW, motion_BTDhw if guess_BTDhw is None else guess_BTDhw + motion_BTDhw)
         future_BTHW: Tensor = moved_BTHW + CHANGE_UNIT * self.change(features_BCHW[-1])
         return future_BTHW.to(past_BTHW.dtype)
+
+    @torch.no_grad()
+    def guess_of(self, past_BTHW: Tensor) -> Tensor:
+        """The optical flow of the last frames as offsets (B, T_out, 2, h, w), as `motion_of` gives them."""
+        frames_BTHW = past_BTHW[:, -FRAMES:].float()
+        flow = motion_of(frames_BTHW, torch.ones_like(frames_BTHW, dtype=torch.bool))
+        rows, columns = (side // self.motion_stride for side in past_BTHW.shape[-2:])
+        return -resized(flow.pixels_B2hw, rows, columns)[:, None].expand(-1, self.leads, -1, -1, -1)
 
     def motion_of(self, features_BCHW: Tensor) -> Tensor:
         """Offsets (B, T_out, 2, h, w) to where rain was one frame before, x (columns) then y, in pixels, in float32.

@@ -41,13 +41,13 @@ class TrunkOptions(Strict):
 class Trunk(NowcastModel):
     """Two 3x3 convolutions a level, 2x2 max pooling down, 2x2 transposed convolution up."""
 
-    def __init__(self, options: TrunkOptions, input_frames: int) -> None:
+    def __init__(self, options: TrunkOptions, channels: int) -> None:
         super().__init__()
         self.stride = 2**options.levels
         self.finite_receptive_field = options.norm != "group"  # GroupNorm's statistics span the image
         widths = [options.width * 2**level for level in range(options.levels)]
         self.widths = [4 * widths[-1], *reversed(widths)]  # of what `features` returns
-        self.down = nn.ModuleList(_block(i, o, options) for i, o in pairwise([input_frames, *widths]))
+        self.down = nn.ModuleList(_block(i, o, options) for i, o in pairwise([channels, *widths]))
         self.centre = _block(widths[-1], self.widths[0], options)
         self.up = nn.ModuleList(_Up(i, o, options) for i, o in pairwise(self.widths))
 

@@ -17,6 +17,7 @@ import torch
 
 from data_prep.encoding import ENCODINGS
 from ds_nowcast import evaluate
+from ds_nowcast.baselines import BASELINES
 from ds_nowcast.exported import open_model, write_weights
 from tests.ds_nowcast.made_model import made_run
 from tests.launching import free_port, launch
@@ -37,7 +38,7 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "write_pictures", lambda *_: None)
+    monkeypatch.setattr(evaluate, "write_report", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +80,19 @@ def test_scores_and_pictures_stand_in_the_run_folder(
 def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictures: None) -> None:
     assert command(run, shards) == 0
     scores = scores_in(run)
-    assert list(scores) == ["task", "model", "persistence", "extrapolation"]
+    assert list(scores) == ["task", "model", *BASELINES, "skill"]
     task = scores["task"]
     assert (task["frames"], task["leads"], task["cadence_s"], task["windows"], task["split"]) == (4, 3, 300, 10, "test")
     assert task["thresholds"] == {"unit": "code", "values": [16.0, 74.0, 133.0, 160.0, 181.0, 219.0]}
     assert len(task["index_hash"]) == 64
     assert task["model"] == {"name": "unet", "parameters": task["model"]["parameters"], "step": 7}
-    assert "not part of this version" in scores["extrapolation"]["absent"]
-    for name in ("model", "persistence"):
+    assert {"pixel", "pixel_unit", "unit", "versions"} <= task.keys()
+    assert list(scores["skill"]) == list(BASELINES)
+    better = 1 - scores["model"]["mse"] / scores["persistence"]["mse"]
+    assert scores["skill"]["persistence"]["mse"] == pytest.approx(better)
+    for name in ("model", *BASELINES):
         found = scores[name]
-        for score in ("csi_pooled", "csi_lead_mean", "pod", "far", "bias", "sucr", "hss"):
+        for score in ("csi_pooled", "csi_lead_mean", "pod", "far", "bias", "sucr", "hss", "ets", "fss", "csi_pool4"):
             assert list(found[score]) == LABELS
             assert all(list(lead[score]) == LABELS for lead in found["by_lead"])
         assert len(found["by_lead"]) == 3
@@ -99,7 +103,13 @@ def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictu
         assert np.shape(found["counts"]["pixels"]) == (3,)
         total = np.sum([found["counts"][counted] for counted in COUNTS[:-1]], axis=0)
         assert (total == np.array(found["counts"]["pixels"])[:, None]).all()
-    assert scores["model"]["counts"]["pixels"] == scores["persistence"]["counts"]["pixels"]
+        assert found["counts"]["pixels"] == scores["model"]["counts"]["pixels"]
+    lines = [json.loads(line) for line in (run / "windows.jsonl").read_text().splitlines()]
+    assert [line["window"] for line in lines] == list(range(10))
+    assert (
+        np.sum([line["extrapolation"]["hits"] for line in lines], 0).tolist()
+        == np.sum(scores["extrapolation"]["counts"]["hits"], 0).tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +148,7 @@ def test_without_matplotlib_the_scores_are_there_and_it_says_so(
         monkeypatch.setitem(sys.modules, name, None)
     assert command(run, shards) == 0
     error = capsys.readouterr().err
-    assert "no pictures: " in error and "ds-nowcast[pictures]" in error and len(error.splitlines()) == 1
+    assert "no report: " in error and "ds-nowcast[pictures]" in error and len(error.splitlines()) == 1
     assert scores_in(run)["task"]["windows"] == 10
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 
 from data_prep.encoding import ENCODINGS
 from data_prep.shards.index import Shards, open_shards
+from data_prep.shards.stored import read_sample
+from ds_nowcast.baselines import baselines_for
 from ds_nowcast.config.nowcast_keys import DataKeys, Thresholds
 from ds_nowcast.model_space import threshold_labels
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.scoring.evaluation import Evaluation, Scored, selected
+from ds_nowcast.scoring.records import lines
 from tests.shard_maker import Codes, make_shards, moving_blobs
 
 DATA = DataKeys(input_frames=3, output_frames=2, window_stride=3, buffer_mb=16)
@@ -63,8 +67,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return open_shards(folder)
 
 
-def evaluate(shards: Shards, thresholds: Thresholds = CODES, micro_batch: int = 4, **at: int) -> Scored:
-    return Evaluation(shards, "test", DATA, thresholds, ranks(**at), micro_batch=micro_batch).run(highest)
+def evaluate(
+    shards: Shards, thresholds: Thresholds = CODES, micro_batch: int = 4, *, full: bool = False, **at: int
+) -> Scored:
+    return Evaluation(shards, "test", DATA, thresholds, ranks(**at), micro_batch=micro_batch, full=full).run(highest)
+
+
+def windows_of(*scored: Scored) -> list[int]:
+    return sorted(record.window for part in scored for record in part.records)
 
 
 @cache
@@ -145,14 +155,13 @@ def test_thresholds_in_physical_units_count_by_the_codes_values(tmp_path: Path, 
 def test_counts_are_the_same_integers_at_any_number_of_ranks_and_any_micro_batch(
     shards: Shards, world: int, micro_batch: int
 ) -> None:
-    parts = [evaluate(shards, micro_batch=micro_batch, rank=rank, world=world) for rank in range(world)]
+    parts = [evaluate(shards, micro_batch=micro_batch, rank=rank, world=world, full=True) for rank in range(world)]
     for name in ("model", "persistence"):
         expected = twin("vil255", "code", tuple(CODES.values), name)
         for counted in (*COUNTED, "pixels"):
             total = sum(np.array(getattr(part, name)["counts"][counted]) for part in parts)
             assert total.tolist() == expected[counted].tolist()
-    seen = [window for part in parts for window in part.errors]
-    assert sorted(seen) == list(range(10))  # each window on one rank, padding on none
+    assert windows_of(*parts) == list(range(10))  # each window on one rank, padding on none
     assert {part.windows for part in parts} == {10}
 
 
@@ -173,8 +182,8 @@ def test_every_rank_predicts_equally_often_and_progress_counts_all_windows(
 
 
 def test_so_many_windows_as_asked_for_are_scored_spread_over_the_split(shards: Shards) -> None:
-    scored = Evaluation(shards, "test", DATA, CODES, ranks(), micro_batch=4, max_windows=2).run(highest)
-    assert (scored.windows, sorted(scored.errors)) == (2, [0, 5])
+    scored = Evaluation(shards, "test", DATA, CODES, ranks(), micro_batch=4, max_windows=2, full=True).run(highest)
+    assert (scored.windows, windows_of(scored)) == (2, [0, 5])
     chosen = [(sequences_of()[0], 0), (sequences_of()[2], 3)]  # windows 0 and 5 of ten, two of each sequence
     seen = [((codes[s + 2] != 255) & (codes[s + 3 + lead] != 255)).sum() for lead in range(2) for codes, s in chosen]
     assert scored.model["counts"]["pixels"] == [seen[0] + seen[1], seen[2] + seen[3]]
@@ -182,21 +191,79 @@ def test_so_many_windows_as_asked_for_are_scored_spread_over_the_split(shards: S
 
 def test_a_split_without_any_data_has_no_scores_but_is_no_error(tmp_path: Path) -> None:
     nothing: list[NDArray[np.uint8]] = [np.full((FRAMES, 12, 12), 255, np.uint8)] * 2
-    scored = evaluate(open_shards(make_shards(tmp_path / "shards", {"test": nothing})))
+    scored = evaluate(open_shards(make_shards(tmp_path / "shards", {"test": nothing})), full=True)
     for scores in (scored.model, scored.persistence):
         assert scores["counts"]["pixels"] == [0, 0]
         assert scores["mse"] is scores["mae"] is scores["mean"]["csi_pooled"] is scores["pod"]["16"] is None
         assert selected(scores, "csi_pooled") == selected(scores, "mse") == -math.inf
-    assert scored.errors == dict.fromkeys(range(4), (0.0, 0.0))
+    assert [(record.pixels, record.mean_squared_error("model")) for record in scored.records] == [(0, 0.0)] * 4
 
 
-def test_errors_of_a_window_are_over_its_own_scored_pixels(shards: Shards) -> None:
-    errors, sequence = evaluate(shards).errors, sequences_of()[2]
-    past, future = sequence[3:6], sequence[6:8]
+def test_a_windows_record_has_the_sums_over_its_own_scored_pixels(shards: Shards) -> None:
+    records = {record.window: record for record in evaluate(shards, full=True).records}
+    past, future = sequences_of()[2][3:6], sequences_of()[2][6:8]
     both = (past[-1] != 255) & (future != 255)
-    said = np.where(past == 255, 0, past).max(0) / 255
-    assert errors[5][0] == pytest.approx(((said - future / 255)[both] ** 2).mean(), rel=1e-5)
-    assert errors[2] == errors[3] == (0.0, 0.0)  # nobody saw that sequence
+    said = np.broadcast_to(np.where(past == 255, 0, past).max(0), future.shape)
+    record = records[5]
+    assert (record.pixels, record.start, record.key) == (both.sum(), 3, sorted({r.key for r in records.values()})[2])
+    sums = record.forecasts["model"]
+    assert sums.squared_error == pytest.approx(((said / 255 - future / 255)[both] ** 2).sum(), rel=1e-5)
+    assert sums.absolute_error == pytest.approx(abs(said / 255 - future / 255)[both].sum(), rel=1e-5)
+    for k, threshold in enumerate(CODES.values):
+        yes, was = said[both] >= threshold, future[both] >= threshold
+        expected = (yes & was).sum(), (~yes & was).sum(), (yes & ~was).sum()
+        assert (sums.hits[k], sums.misses[k], sums.false_alarms[k]) == expected
+    assert records[2].pixels == records[3].pixels == 0  # nobody saw that sequence
+
+
+def test_a_record_is_of_the_time_of_the_last_observation(shards: Shards) -> None:
+    [record] = [record for record in evaluate(shards, full=True).records if record.window == 5]
+    meta, _ = read_sample(shards, "test", 2)
+    assert record.time == meta["times"][3 + 2] and record.key == meta["key"]
+
+
+@pytest.mark.parametrize("forecast", ["model", "persistence"])
+def test_records_add_up_to_the_counts(shards: Shards, forecast: str) -> None:
+    scored = evaluate(shards, full=True)
+    for name in ("hits", "misses", "false_alarms"):
+        added = np.sum([getattr(record.forecasts[forecast], name) for record in scored.records], axis=0)
+        assert added.tolist() == np.sum(scored.scores[forecast]["counts"][name], axis=0).tolist()
+    assert sum(record.pixels for record in scored.records) == sum(scored.model["counts"]["pixels"])
+
+
+def test_lines_of_records_are_json_in_the_order_of_windows(shards: Shards) -> None:
+    records = evaluate(shards, full=True).records
+    read = [json.loads(line) for line in lines(reversed(records)).splitlines()]
+    assert [line["window"] for line in read] == list(range(10))
+    assert read[5]["persistence"]["hits"] == records[5].forecasts["persistence"].hits
+    assert read[5].keys() == {"window", "key", "start", "time", "pixels", "model", "persistence"}
+
+
+def test_a_forecast_without_numbers_has_no_errors_in_its_record(shards: Shards) -> None:
+    scored = Evaluation(shards, "test", DATA, CODES, ranks(), micro_batch=4, full=True).run(
+        lambda past: torch.full_like(past[:, :2], math.nan)
+    )
+    line = json.loads(lines(scored.records).splitlines()[0])
+    assert line["model"]["squared_error"] is None and line["persistence"]["squared_error"] > 0
+
+
+def test_while_training_nothing_is_kept_of_single_windows(shards: Shards) -> None:
+    assert evaluate(shards).records == [] and "fss" not in evaluate(shards).model
+
+
+def test_every_baseline_is_scored_on_the_same_pixels(shards: Shards) -> None:
+    baselines, absent = baselines_for(shards.index, "test")
+    scored = Evaluation(shards, "test", DATA, CODES, ranks(), micro_batch=4, baselines=baselines).run(highest)
+    assert list(scored.scores) == ["model", "persistence", "extrapolation", "climatology"] and not absent
+    pixels = [scores["counts"]["pixels"] for scores in scored.scores.values()]
+    assert pixels == [pixels[0]] * 4 and sum(pixels[0]) > 0
+    observed = [np.add(s["counts"]["hits"], s["counts"]["misses"]).tolist() for s in scored.scores.values()]
+    assert observed == [observed[0]] * 4
+
+
+def test_without_the_training_split_climatology_is_absent_with_the_reason(shards: Shards) -> None:
+    baselines, absent = baselines_for(shards.index, "train")
+    assert "climatology" not in baselines and "no split 'train'" in absent["climatology"]
 
 
 def test_forecasts_beyond_model_space_count_as_its_ends(shards: Shards) -> None:
@@ -217,11 +284,11 @@ def test_a_forecast_in_half_precision_is_scored_too(shards: Shards) -> None:
 
 def test_an_unreadable_window_counts_as_all_missing_and_is_named(tmp_path: Path) -> None:
     shards = open_shards(make_shards(tmp_path / "shards", {"test": sequences_of()}, per_shard=2))
-    whole = evaluate(shards)
+    whole = evaluate(shards, full=True)
     (shards.folder / "test/test-000001.idx").unlink()
-    scored = evaluate(shards)
+    scored = evaluate(shards, full=True)
     assert len(scored.bad) == 4 and all(sample.shard == "test/test-000001.tar" for sample in scored.bad)
-    assert scored.windows == whole.windows and sorted(scored.errors) == sorted(whole.errors)
+    assert scored.windows == whole.windows and windows_of(scored) == windows_of(whole)
     assert scored.persistence["counts"]["pixels"][0] < whole.persistence["counts"]["pixels"][0]
 
 
