@@ -3,7 +3,7 @@
 For each node of a grid, the motion u (pixels a frame) for which the frames of its neighbourhood fit best when moved onto
 each other. Over all pairs of frames s < t, l = t - s frames apart, and the pixels p near the node, it makes least
     sum w(p) d(p)^2,   d(p) = frame_s(p - l u) - frame_t(p),
-w being 1 where both were seen and the neighbourhood's weight. With the gradient g = l grad(frame) a step is linear:
+w being the neighbourhood's weight where both were seen, else 0. With the gradient g = l grad(frame) a step is linear:
     (sum w g g^T + a I) step = sum w g d + a (u' - u)                        2 x 2 equations a node
 u' is the motion of the coarser level, and the small a, in proportion to the image's mean squared gradient, lets it stand
 where there is nothing to see: dry areas have the motion of the rain around them. Levels are images of half the size each.
@@ -37,7 +37,7 @@ class Level(NamedTuple):
     """The frames of one level of the pyramid."""
 
     frames_BTHW: Tensor
-    seen_BTHW: Tensor  # share of each pixel that was seen
+    weight_BTHW: Tensor  # 1 where all around each pixel was seen, little where a part was
     halvings: int
 
 
@@ -49,15 +49,15 @@ class Motion(NamedTuple):
 
 
 def motion_of(frames_BTHW: Tensor, seen_BTHW: Tensor) -> Motion:
-    """The motion of echoes in two or more frames, constant over them; 0 where nothing moves or nothing was seen."""
+    """The motion of echoes, constant over the frames; 0 in one frame, where nothing moves, and where nothing was seen."""
     levels = _pyramid(filled(frames_BTHW, seen_BTHW), seen_BTHW.float())
-    shape = _nodes(levels[-1].frames_BTHW[:, :1]).shape
-    motion_B2hw = frames_BTHW.new_zeros(shape[0], 2, *shape[2:])
+    motion_B2hw = frames_BTHW.new_zeros(len(frames_BTHW), 2, 1, 1)
     finest = levels[min(FINEST, len(levels) - 1)]
     for level in reversed(levels[finest.halvings :]):
-        motion_B2hw = _refined(level, motion_B2hw)
+        motion_B2hw = _refined(level, motion_B2hw) if frames_BTHW.shape[1] > 1 else motion_B2hw
         if level is not finest:
             motion_B2hw = 2 * motion_B2hw
+    motion_B2hw = motion_B2hw.expand(-1, -1, *_nodes(finest.frames_BTHW[:1, :1]).shape[-2:])
     return Motion(motion_B2hw * 2**finest.halvings, NODE * 2**finest.halvings)
 
 
@@ -67,14 +67,16 @@ def _pyramid(frames_BTHW: Tensor, seen_BTHW: Tensor) -> list[Level]:
     while not levels or min(frames_BTHW.shape[-2:]) >= 2 * COARSEST:
         if levels:
             frames_BTHW, seen_BTHW = halved(frames_BTHW), halved(seen_BTHW)
-        levels.append(Level(_running_mean(frames_BTHW, 3), seen_BTHW, len(levels)))
+        # to the fourth: what was half seen is half made up, and a hole that moves is no motion
+        weight_BTHW = _running_mean(seen_BTHW, 3).square().square()
+        levels.append(Level(_running_mean(frames_BTHW, 3), weight_BTHW, len(levels)))
     return levels
 
 
 def _refined(level: Level, coarse_B2hw: Tensor) -> Tensor:
     """The motion (B, 2, h, w) of a level, in its pixels a frame, from that of the coarser one."""
     lags = range(1, level.frames_BTHW.shape[1])
-    earlier = [Lookup(torch.cat([frames[:, :-lag] for frames in level[:2]], 1)) for lag in lags]
+    earlier = [Lookup(torch.cat([level.frames_BTHW[:, :-lag], level.weight_BTHW[:, :-lag]], 1)) for lag in lags]
     before_B2hw = resized(coarse_B2hw, *_nodes(level.frames_BTHW[:1, :1]).shape[-2:])
     motion_B2hw = before_B2hw
     for _ in range(STEPS):
@@ -89,9 +91,9 @@ def _refined(level: Level, coarse_B2hw: Tensor) -> Tensor:
 
 def _products(level: Level, earlier: Lookup, motion_B2HW: Tensor, lag: int) -> Tensor:
     """w times gx gx, gx gy, gy gy, gx d, gy d of each pixel, (B, 5, H, W), summed over the pairs `lag` frames apart."""
-    moved_BPHW, seen_BPHW = earlier.at(-lag * motion_B2HW).chunk(2, 1)
+    moved_BPHW, weight_BPHW = earlier.at(-lag * motion_B2HW).chunk(2, 1)
     target_BPHW = level.frames_BTHW[:, lag:]
-    weight_BPHW = level.seen_BTHW[:, lag:] * seen_BPHW * _inside(-lag * motion_B2HW)
+    weight_BPHW = level.weight_BTHW[:, lag:] * weight_BPHW * _inside(-lag * motion_B2HW)
     gx_BPHW, gy_BPHW = _gradient((target_BPHW + moved_BPHW) * (lag / 2))
     d_BPHW = moved_BPHW - target_BPHW
     wx_BPHW, wy_BPHW = weight_BPHW * gx_BPHW, weight_BPHW * gy_BPHW
