@@ -14,7 +14,7 @@ def main(ports: list[str], out: str, options: list[str]) -> int:
     """Scores into <out>/3 and <out>/2; each group of ranks meets at its own port."""
     # one thread on each rank, however many cores there are: a convolution's sums depend on their number
     os.sched_getaffinity = lambda _: {0}
-    evaluate.write_pictures = lambda *_: None  # drawn elsewhere; here they are only slow
+    evaluate.write_report = lambda *_: None  # drawn elsewhere; here they are only slow
     code = 0
     for world, port in zip((3, 2), ports, strict=True):
         if environment_rank() < world:
