@@ -247,6 +247,17 @@ def test_rows_of_differences_have_colours_and_a_bar_of_their_own(tmp_path: Path,
     assert_readable(figure)
 
 
+def test_a_small_picture_shows_the_same(tmp_path: Path) -> None:
+    rows = [strip("Observed", storms(4))]
+    for small in (False, True):
+        film_strip(tmp_path / f"{small}.png", rows, unit="mm/h", grid=grid_of((96, 96)), title="Title", small=small)
+    whole, less = (
+        np.asarray(Image.open(tmp_path / f"{small}.png").convert("RGB")).astype(int) for small in (False, True)
+    )
+    assert whole.shape == less.shape and np.abs(whole - less).mean() < 1.0
+    assert (tmp_path / "True.png").stat().st_size < 0.6 * (tmp_path / "False.png").stat().st_size
+
+
 def test_a_name_has_one_line_in_all_charts_and_the_legend_names_it_once(tmp_path: Path, figures: list[Any]) -> None:
     x = np.arange(5, 65, 5)
     model, persistence = (x, np.exp(-x / 60)), (x, np.where(x > 50, np.nan, np.exp(-x / 30)))
