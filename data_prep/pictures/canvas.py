@@ -8,8 +8,11 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from data_prep.errors import not_installed
 from data_prep.pictures.colours import DRY, INK, LINES, NO_DATA, RULE, SOFT_INK, ColourScale
+from data_prep.pictures.indexed import indexed_png
 from data_prep.pictures.page import Page
 
 if TYPE_CHECKING:
@@ -36,6 +39,14 @@ def png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
+
+
+def small_png(figure: Figure) -> bytes:
+    """The page in 256 colours: a third of the bytes, for a page with several."""
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="rgba")
+    wide, high = figure.canvas.get_width_height()
+    return indexed_png(np.frombuffer(pixels.getvalue(), np.uint8).reshape(high, wide, 4)[..., :3])
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -64,14 +64,16 @@ def film_strip(
     columns: int = 6,
     lead_from: datetime | None = None,
     around: Sequence[Grid] = (),
+    small: bool = False,
 ) -> None:
     """Writes a PNG with a row of at most `columns` frames per strip, evenly chosen, the first and the last among them.
 
     grid: gives the axes, in km from the south-west corner or in degrees, and coastlines and a graticule where pyproj is
     installed; None means pixels. Rows that say their own grids have axes in km. lead_from: the time of the last
     observation; frames after it are headed by their lead time. around: of all that the rows are samples of the grids;
-    where given, a map at the end of each row shows where it is among them. Rows of one scale that follow each other
-    share a colour bar. Raises UserError where matplotlib is not installed (with `around`, also pyproj).
+    where given, a map at the end of each row shows where it is among them. small: in 256 colours, a third of the bytes.
+    Rows of one scale that follow each other share a colour bar. Raises UserError where matplotlib is not installed
+    (with `around`, also pyproj).
     """
     assert rows
     assert columns > 0
@@ -100,7 +102,7 @@ def film_strip(
         if around and place is not None:
             last = figure.add_axes(page.panel(i, page.columns - 1))
             draw_where(last, place, around, page.size[0] / page.size[1])
-    write_atomically(path, canvas.png(figure))
+    write_atomically(path, canvas.small_png(figure) if small else canvas.png(figure))
 
 
 def _draw_colour_bars(figure: Figure, page: Page, scales: list[ColourScale]) -> None:

@@ -66,7 +66,7 @@ def write_case(path: Path, case: Case, split: str) -> None:
         Strip("Difference", difference(case), ahead, scale=difference_scale(case.unit)),
     ]
     title = f"{case.name.capitalize()} case: {printable(case.key, _LONGEST_KEY)}, split {printable(split, 30)}"
-    film_strip(path, rows, unit=case.unit, grid=case.grid, title=title, lead_from=past[-1])
+    film_strip(path, rows, unit=case.unit, grid=case.grid, title=title, lead_from=past[-1], small=True)
 
 
 def difference(case: Case) -> NDArray[np.float32]:

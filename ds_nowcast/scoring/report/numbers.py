@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from data_prep.errors import printable
+
 BASELINES = ("persistence", "extrapolation", "climatology")
 FORECASTS = ("model", *BASELINES)  # in the order of their looks in charts
 DASH = "\N{EN DASH}"  # what is undefined
@@ -77,7 +79,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 def unit_text(unit: str) -> str:
     """A unit as it is printed."""
-    return unit.replace("m2", "m²")
+    return printable(unit).replace("m2", "m²")
 
 
 def threshold_text(scores: dict[str, Any], label: str) -> str:

@@ -8,13 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import without_secrets
 from data_prep.files import write_atomically
 from data_prep.pictures import Chart, chart_svgs, write_chart
 from data_prep.pictures.keys import line_key
 from ds_nowcast.scoring.report import charts_by_lead, charts_by_scale, charts_by_threshold
 from ds_nowcast.scoring.report.cases import Case, write_case
-from ds_nowcast.scoring.report.html import Html, facts, joined, picture, section, tag
+from ds_nowcast.scoring.report.html import Html, facts, joined, one_line, picture, section, tag
 from ds_nowcast.scoring.report.numbers import at
 from ds_nowcast.scoring.report.summary import head, headlines
 from ds_nowcast.scoring.report.tables import all_tables
@@ -183,6 +182,7 @@ def _made(scores: dict[str, Any], run: Path | None) -> list[Html]:
     ]
     config = config_text(run)
     if config is not None:
-        shown = Html(f'<pre tabindex="0">{escape(without_secrets(config))}</pre>')
+        lines = "\n".join(map(one_line, config.splitlines()))
+        shown = Html(f'<pre tabindex="0">{escape(lines)}</pre>')
         parts.append(tag("details", tag("summary", "The run's config.json"), shown))
     return parts

@@ -20,7 +20,7 @@ from data_prep.errors import UserError
 from data_prep.frames import Grid
 from data_prep.pictures import canvas
 from data_prep.pictures.charts import Panel, line_chart, line_charts
-from data_prep.pictures.colours import NO_DATA, ColourScale, colour_scale
+from data_prep.pictures.colours import NO_DATA, ColourScale, colour_scale, difference_scale
 from data_prep.pictures.maps import map_lines
 from data_prep.pictures.page import Page, field_size
 from data_prep.pictures.pictures import Strip, film_strip, forecast_gif, forecast_picture
@@ -231,6 +231,31 @@ def test_the_gif_shows_every_frame_named_without_end_rests_on_the_last_and_stays
     assert times_ms[-1] > 4 * times_ms[0]
     assert corners == {(255, 255, 255)}
     assert path.stat().st_size / 4 < 2_000_000 / 25
+
+
+def test_rows_of_differences_have_colours_and_a_bar_of_their_own(tmp_path: Path, figures: list[Any]) -> None:
+    fields = storms(3)
+    rows = [strip("Observed", fields), strip("Forecast", fields), strip("Difference", 0 * fields + 7.0)]
+    rows[2] = rows[2]._replace(scale=difference_scale("mm/h"))
+    film_strip(tmp_path / "f.png", rows, unit="mm/h", grid=grid_of((96, 96)), title="Best case: $x_1$ {")
+    (figure,) = figures
+    bars = [axes for axes in figure.axes if "(mm/h)" in axes.get_ylabel().replace("\n", " ")]
+    labels = [bar.get_ylabel().replace("\n", " ") for bar in bars]
+    assert labels == ["rain rate (mm/h)", "forecast minus observed (mm/h)"]
+    upper, lower = (bar.get_position() for bar in bars)
+    assert upper.y0 > lower.y1 and upper.height > 1.9 * lower.height
+    assert_readable(figure)
+
+
+def test_a_small_picture_shows_the_same(tmp_path: Path) -> None:
+    rows = [strip("Observed", storms(4))]
+    for small in (False, True):
+        film_strip(tmp_path / f"{small}.png", rows, unit="mm/h", grid=grid_of((96, 96)), title="Title", small=small)
+    whole, less = (
+        np.asarray(Image.open(tmp_path / f"{small}.png").convert("RGB")).astype(int) for small in (False, True)
+    )
+    assert whole.shape == less.shape and np.abs(whole - less).mean() < 1.0
+    assert (tmp_path / "True.png").stat().st_size < 0.6 * (tmp_path / "False.png").stat().st_size
 
 
 def test_a_name_has_one_line_in_all_charts_and_the_legend_names_it_once(tmp_path: Path, figures: list[Any]) -> None:

@@ -67,7 +67,7 @@ def test_charts_lie_beside_the_page_as_pictures(written: Path) -> None:
 def test_charts_on_the_page_have_words_as_text_and_follow_the_theme(written: Path) -> None:
     page = written.read_text("utf-8")
     charts = re.findall(r'<svg class="chart".*?</svg>', page, re.DOTALL)
-    assert len(charts) == 48
+    assert len(charts) == 46
     for chart in charts:
         assert "<text" in chart and "var(--ink" in chart and 'role="img" aria-label="' in chart
         assert "width=" not in chart[: chart.index(">")] and "<metadata" not in chart
