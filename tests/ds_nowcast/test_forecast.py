@@ -454,7 +454,7 @@ def test_events_are_not_joined_with_each_other() -> None:
 
 def test_a_model_that_is_no_longer_finite_claims_nothing() -> None:
     class Broken(torch.nn.Module):
-        stride, finite_receptive_field = 1, True
+        stride, receptive_field = 1, 0
 
         def forward(self, past_BTHW: torch.Tensor) -> torch.Tensor:
             return past_BTHW[:, -1:] * float("nan")
