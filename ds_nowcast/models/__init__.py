@@ -85,7 +85,9 @@ def outline(name: str, options: Mapping[str, Any], input_frames: int, output_fra
     checked = checked_options(name, options, where=f"model {name}")
     with torch.device("meta"):
         model = cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
-    assert model.stride >= 1 and (model.receptive_field is None or model.receptive_field >= 0), "a model says both of itself"
+    assert model.stride >= 1 and (model.receptive_field is None or model.receptive_field >= 0), (
+        "a model says both of itself"
+    )
     return model
 
 

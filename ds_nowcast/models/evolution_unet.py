@@ -65,7 +65,9 @@ class EvolutionUNet(Trunk):
         self.motion = nn.Conv2d(self.widths[self.motion_level], 2 * output_frames, 1)
         self.change = nn.Conv2d(options.width, output_frames, 1)
         self.warp = _Warp()
-        if self.receptive_field is not None:  # the whole way back, a point of motion farther with each lead's interpolation
+        if (
+            self.receptive_field is not None
+        ):  # the whole way back, a point of motion farther with each lead's interpolation
             reach = output_frames * (options.max_motion + options.motion_stride) + 2 * options.motion_stride
             self.receptive_field += math.ceil(reach) + 1
 

@@ -40,7 +40,9 @@ def assert_equal(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def whole(model: NowcastModel, past_THW: torch.Tensor, tile: int = 16, **options: Any) -> tuple[torch.Tensor, list[Any]]:
+def whole(
+    model: NowcastModel, past_THW: torch.Tensor, tile: int = 16, **options: Any
+) -> tuple[torch.Tensor, list[Any]]:
     """The forecast, and the shapes of what the model was given."""
     shapes = []
 
