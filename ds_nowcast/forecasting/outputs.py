@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -105,11 +106,7 @@ def _named(path: Path, time: datetime) -> Path:
 
 def _any_time(path: Path) -> str:
     """The glob that fits a name at whatever time."""
-    codes = iter(path.name)
-    parts = []
-    for letter in codes:
-        if letter == "%":
-            parts.append("%" if next(codes, "") == "%" else "*")
-        else:
-            parts.append(f"[{letter}]" if letter in "*?[" else letter)
-    return "".join(parts)
+    parts = re.split(r"%(.)", path.name)  # what stands between codes, and their letters
+    parts[1::2] = ["%" if letter == "%" else "*" for letter in parts[1::2]]
+    parts[::2] = [re.sub(r"([*?[])", r"[\1]", text) for text in parts[::2]]
+    return re.sub(r"\*+", "*", "".join(parts))
