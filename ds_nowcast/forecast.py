@@ -1,40 +1,27 @@
-"""A forecast from an archive's newest frames: CF netCDF, a GeoTIFF, a picture, an animation."""
+"""A forecast from an archive's newest frames, once or as they arrive: CF netCDF, a GeoTIFF, pictures, animations."""
 
 from __future__ import annotations
 
-import shlex
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.console import Console
-
-from data_prep.building.account import show_left_out
-from data_prep.building.layout import WHOLE_FRAMES, AnotherGridError, read_sequence, usual_layout
-from data_prep.building.left_out import LeftOuts
-from data_prep.building.sequences import FrameRef, follows
-from data_prep.building.sequences import Sequence as Run
-from data_prep.console import ends_politely
-from data_prep.errors import RadarFileError, UserError, without_secrets
-from data_prep.files import check_writable, writing
-from data_prep.frames import Grid
-from data_prep.pictures import Strip, forecast_gif, forecast_picture
-from data_prep.readers import READERS, Recording, reader_named
+from data_prep.console import ends_politely, positive_number
+from data_prep.errors import UserError
+from data_prep.readers import READERS, reader_named
+from data_prep.readers.file_reader import FileReader
 from data_prep.times import iso, utc
-from data_prep.workers import Pool, WorkerDiedError, Workers
-from ds_nowcast.exported import ModelCard, open_model
-from ds_nowcast.forecasting.geotiff import write_geotiff
-from ds_nowcast.forecasting.netcdf import write_forecast
-from ds_nowcast.forecasting.tiling import forecast_domain
+from ds_nowcast.forecasting.members import Member, forecast_of, open_members
+from ds_nowcast.forecasting.newest import Observed, newest_frames
+from ds_nowcast.forecasting.outputs import Outputs
+from ds_nowcast.forecasting.stopping import StoppedError, Stopping
+from ds_nowcast.forecasting.tiling import MODES
+from ds_nowcast.forecasting.watch import Watch
 from ds_nowcast.launch.ending import parser
-from ds_nowcast.models import NowcastModel
 from ds_nowcast.ranks import device_of
 
 EXAMPLE = (
@@ -43,146 +30,114 @@ EXAMPLE = (
 )
 
 
-class Observed(NamedTuple):
-    """The newest frames of an archive."""
-
-    codes_THW: NDArray[np.integer]
-    times: tuple[datetime, ...]
-    grid: Grid
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = parser("python -m ds_nowcast.forecast", "Forecast from an archive's newest frames.", EXAMPLE)
-    which = options.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", type=Path, metavar="DIR", help="run folder; its best evaluated step forecasts")
-    which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
+    options.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="run folder; its best evaluated step forecasts. Several, or several --model: the mean of all, and their spread",
+    )
+    options.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a .safetensors file with its .json beside it",
+    )
     options.add_argument("--format", required=True, metavar="NAME", help=f"of the archive: {', '.join(READERS)}")
     options.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs")
     options.add_argument("--product", metavar="NAME", help="which, where the files hold several")
-    options.add_argument("--out", required=True, type=Path, metavar="FILE.nc", help="netCDF file to write")
+    options.add_argument(
+        "--mode",
+        choices=MODES,
+        default="tiles",
+        help="how a domain larger than the model's images is forecast: in tiles of that size, blended (default), or whole, "
+        "by models that see a bounded neighbourhood",
+    )
+    options.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE.nc",
+        help="netCDF file to write. This and the names below may hold codes of strftime for the last frame's time, UTC: "
+        "rain_%%Y%%m%%dT%%H%%M.nc",
+    )
     options.add_argument("--geotiff", type=Path, metavar="FILE.tif", help="GeoTIFF to write, a band per lead time")
     options.add_argument("--picture", type=Path, metavar="FILE.png", help="picture to write")
     options.add_argument("--gif", type=Path, metavar="FILE.gif", help="animation to write")
+    options.add_argument("--mp4", type=Path, metavar="FILE.mp4", help="the same as a film")
+    options.add_argument(
+        "--watch", action="store_true", help="forecast whenever newer frames have arrived, until stopped"
+    )
+    options.add_argument(
+        "--every", type=positive_number, default=10.0, metavar="SECONDS", help="between looks of --watch (default: 10)"
+    )
     args = options.parse_args(argv)
     return ends_politely(lambda: forecast(args))
 
 
 def forecast(args: Namespace) -> int:
     """Writes the files asked for. Returns 0; raises UserError, DataError where a disk does not take them."""
-    pairs = ((args.out, ".nc"), (args.geotiff, ".tif", ".tiff"), (args.picture, ".png"), (args.gif, ".gif"))
-    files = [path for path, *_ in pairs if path is not None]
-    for path, *endings in pairs:
-        if path is not None:
-            check_writable(path, *endings)
+    if not (args.run or args.model):
+        raise UserError("no model is given; give --run DIR or --model FILE, several times for an ensemble")
+    outputs = Outputs(args.out, args.geotiff, args.picture, args.gif, args.mp4)
+    outputs.check()
     device = device_of(0)
-    model, card = open_model(args.run, args.model, device)
-    past = newest_frames(args.format, args.source, card, args.product)
-    values_LHW = predict(model, card, past, device)
-    with writing(args.out):
-        _write(args, values_LHW, past, card)
-    if not args.quiet:
-        last = past.times[-1] + timedelta(seconds=card.cadence_s * card.output_frames)
-        print(f"forecast from {iso(past.times[-1])} to {iso(last)}: {', '.join(map(str, files))}")
+    reader = reader_named(args.format)
+    if args.watch and not isinstance(reader, FileReader):
+        raise UserError(f"an archive of format {args.format} does not grow by files of frames; leave --watch out")
+    members = open_members(args.run, args.model, args.mode, device)
+
+    def make(past: Observed, began_s: float, whole: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        read_s = time.monotonic()
+        made = forecast_of(members, past.codes_THW, args.mode, device)
+        made_s = time.monotonic()
+        files = outputs.at(past.times[-1])
+        with whole():
+            files.write(made, past, members)
+            if not args.quiet:
+                print(_says(past, members, files, (began_s, read_s, made_s, time.monotonic())), flush=True)
+
+    if not isinstance(reader, FileReader) or not args.watch:
+        began_s = time.monotonic()
+        make(newest_frames(args.format, args.source, members[0].card, args.product), began_s)
+        return 0
+    outputs.clear()
+    with Stopping() as stopping:
+        try:
+            watch = Watch(reader, args.source, members[0].card, args.product)
+            watch.run(args.every, lambda past, began_s: make(past, began_s, stopping.held))
+        except StoppedError as stopped:
+            if not args.quiet:
+                print(f"stopped by {stopped.signal}", flush=True)
     return 0
 
 
-def _write(args: Namespace, values_LHW: NDArray[np.float32], past: Observed, card: ModelCard) -> None:
-    leads = [timedelta(seconds=card.cadence_s * lead) for lead in range(1, card.output_frames + 1)]
-    unit = card.unit
-    source = f"DS-Nowcast {card.name}, {card.parameters} parameters, step {card.step}"
-    history = without_secrets(shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]]))
-    about: dict[str, Any] = {
-        "unit": unit,
-        "grid": past.grid,
-        "reference_time": past.times[-1],
-        "lead_s": [int(lead.total_seconds()) for lead in leads],
-        "source": source,
-        "history": history,
-    }
-    write_forecast(args.out, values_LHW, **about)
-    if args.geotiff:
-        write_geotiff(args.geotiff, values_LHW, **about)
-    strips = (
-        Strip("Observed", card.codes.decode(past.codes_THW, unit), past.times),
-        Strip("Forecast", values_LHW, [past.times[-1] + lead for lead in leads]),
+def _says(
+    past: Observed, members: Sequence[Member], files: Outputs, moments_s: tuple[float, float, float, float]
+) -> str:
+    """What was made, and how long it took. moments_s: reading began and ended, the model ended, all was written."""
+    card = members[0].card
+    first, last = past.times[-1], past.times[-1] + timedelta(seconds=card.cadence_s * card.output_frames)
+    began_s, read_s, made_s, written_s = moments_s
+    parts = f"reading {read_s - began_s:.2f}, model {made_s - read_s:.2f}, writing {written_s - made_s:.2f}"
+    age = _in_words((datetime.now(UTC) - utc(first)).total_seconds())
+    return (
+        f"forecast from {iso(first)} to {iso(last)}: {', '.join(map(str, files.named))}\n"
+        f"  {written_s - began_s:.2f} s from the newest frame to the file ({parts}); the frame is now {age} old"
     )
-    title = f"Nowcast of the next {leads[-1].total_seconds() / 60:g} minutes"
-    if args.picture:
-        forecast_picture(args.picture, *strips, unit=unit, grid=past.grid, title=title)
-    if args.gif:
-        forecast_gif(args.gif, *strips, unit=unit, grid=past.grid, title=title)
 
 
-def newest_frames(archive: str, sources: Sequence[str], card: ModelCard, product: str | None = None) -> Observed:
-    """The last `input_frames` frames. Raises UserError where they are not all there or not of the model's kind.
-
-    Files are opened in a process that is limited, as in a build: one that kills it is left out, or named.
-    """
-    with Workers(1) as pool:
-        try:
-            return _newest_frames(pool, archive, sources, card, product)
-        except WorkerDiedError as error:
-            raise error.told("the archive was read", "less else running") from None
-
-
-def _newest_frames(pool: Pool, archive: str, sources: Sequence[str], card: ModelCard, product: str | None) -> Observed:
-    reader, where = reader_named(archive), " ".join(sources)
-    scan = reader.scan(sources, product, pool.each)
-    if scan.left_out:
-        show_left_out(Console(stderr=True, highlight=False), LeftOuts.of(scan.left_out))
-    recordings = scan.recordings
-    newest = newest_run(recordings, card.input_frames, scan.cadence_s, where)
-    layout = usual_layout(reader, recordings, [newest], WHOLE_FRAMES, card.encoding, pool)
-    card.check_kind(
-        where, unit=scan.product.unit, cadence_s=scan.cadence_s, pixel=layout.pixel, pixel_unit=layout.pixel_unit
-    )
-    needed = {ref.recording: recordings[ref.recording] for ref in newest.frames}
-    try:
-        [read] = pool.each(partial(read_sequence, reader, needed, layout=layout), [newest])
-        if isinstance(read, RadarFileError):
-            raise read
-    except AnotherGridError as error:
-        raise UserError(
-            f"{where}: the newest {card.input_frames} frames are not on one grid ({error}); give frames of one grid"
-        ) from None
-    codes_THW, grid = read
-    return Observed(codes_THW, newest.times, grid)
-
-
-def newest_run(recordings: list[Recording], frames: int, cadence_s: int, where: str) -> Run:
-    """The last `frames` frames, without a gap: of the event that ends last, or of all composites.
-
-    Raises UserError where the run up to the newest frame is shorter: older frames would make a forecast of the past.
-    """
-    if not recordings:
-        raise UserError(f"{where} holds no frames that can be used; give other files")
-    last = max(recordings, key=lambda recording: utc(recording.times[-1]))
-    places: dict[datetime, FrameRef] = {}
-    for number, recording in enumerate(recordings):
-        for step, time in enumerate(recording.times if recording.event == last.event else ()):
-            places.setdefault(utc(time), FrameRef(number, step))
-    run: list[datetime] = []
-    for time in sorted(places, reverse=True)[:frames]:
-        if run and not follows(time, run[0], cadence_s):
-            break
-        run.insert(0, time)
-    if len(run) < frames:
-        raise UserError(
-            f"the newest run without a gap in {where}, up to {iso(run[-1])}, has {len(run)} of the {frames} frames that the "
-            f"model takes; give more frames, or the files of an older run alone"
-        )
-    return Run("newest", tuple(places[time] for time in run), tuple(run), last.event)
-
-
-@torch.no_grad()
-def predict(model: NowcastModel, card: ModelCard, past: Observed, device: torch.device) -> NDArray[np.float32]:
-    """(L, H, W) in the archive's unit; NaN where the radar did not see in the last frame."""
-    table = torch.from_numpy(card.codes.model_table())
-    past_THW = table[torch.from_numpy(past.codes_THW.astype(np.int64))]
-    forecast_LHW = forecast_domain(lambda tiles: model(tiles.to(device)), past_THW, card.shape, model.stride)
-    values_LHW = card.codes.from_model(forecast_LHW.clamp(0.0, 1.0).numpy(), card.unit)
-    return np.where(past.codes_THW[-1] < card.codes.missing, values_LHW, np.float32(np.nan))
+def _in_words(seconds: float) -> str:
+    for unit, length_s in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if abs(seconds) >= 2 * length_s:
+            return f"{seconds / length_s:.1f} {unit}"
+    return f"{seconds:.1f} s"
 
 
 if __name__ == "__main__":

@@ -132,7 +132,12 @@ def forecast_picture(path: Path, past: Strip, forecast: Strip, *, unit: Unit, gr
 
 
 def forecast_gif(path: Path, past: Strip, forecast: Strip, *, unit: Unit, grid: Grid | None, title: str) -> None:
-    """Writes a GIF without end: the observed frames, then the forecast, resting on its last. Raises as `film_strip`."""
+    """Writes a GIF without end of `film_pages`, resting on the last. Raises as `film_strip`."""
+    write_atomically(path, endless_gif(film_pages(past, forecast, unit=unit, grid=grid, title=title)))
+
+
+def film_pages(past: Strip, forecast: Strip, *, unit: Unit, grid: Grid | None, title: str) -> list[bytes]:
+    """PNGs of one size, the pages of an animation: the observed frames, then the forecast. Raises as `film_strip`."""
     issued = past.times[-1]
     page = Page(field_size(past.values.shape[1:], grid), 1, (True,), title)
     figure = canvas.blank(page.width_in, page.height_in)
@@ -150,7 +155,7 @@ def forecast_gif(path: Path, past: Strip, forecast: Strip, *, unit: Unit, grid: 
             draw_field(axes, field_HW, colour_scale(unit), extent)
             _write_time(axes, time, issued, kind=True)
             pages.append(canvas.png(figure))
-    write_atomically(path, endless_gif(pages))
+    return pages
 
 
 def _write_row_label(figure: Figure, page: Page, row: int, label: str) -> None:

@@ -75,11 +75,13 @@ def write_forecast(
     lead_s: Sequence[int],
     source: str,
     history: str,
+    spread_LHW: NDArray[np.float32] | None = None,
 ) -> None:
     """Writes a forecast, all of it or nothing.
 
     values_LHW: float32 in `unit`, NaN where there is no data (a fill value in the file). reference_time: UTC, of the
     last observation. lead_s: L seconds after it. source: what made the forecast; history: how (the command line).
+    spread_LHW: standard deviation of the members where the values are the mean of an ensemble; a second variable.
     Raises UserError where netCDF4 or pyproj is not installed or the grid's projection is not valid.
     """
     assert values_LHW.shape == (len(lead_s), *grid.shape)
@@ -95,12 +97,16 @@ def write_forecast(
         )
         _write_times(dataset, reference_time, lead_s)
         _write_places(dataset, grid)
-        _write_values(dataset, values_LHW, unit, grid)
-        content = bytes(dataset.close())
+        name, attributes = VARIABLES[unit]
+        if spread_LHW is not None:
+            _write_values(dataset, f"{name}_spread", spread_LHW, _of_spread(attributes), grid)
+            attributes = _of_mean(attributes) | {"ancillary_variables": f"{name}_spread"}
+        _write_values(dataset, name, values_LHW, attributes, grid)
+        content = dataset.close()
     finally:
         if dataset.isopen():
             dataset.close()
-    write_atomically(path, content)
+    write_atomically(path, [content])
 
 
 def _in_memory(path: Path) -> Dataset:
@@ -149,10 +155,29 @@ def _axes(grid: Grid) -> tuple[str, str]:
     return ("lat", "lon") if grid.unit == "degree" else ("y", "x")
 
 
-def _write_values(dataset: Dataset, values_LHW: NDArray[np.float32], unit: Unit, grid: Grid) -> None:
+def _of_mean(attributes: dict[str, str]) -> dict[str, str]:
+    """A variable's attributes where it is the mean of an ensemble."""
+    methods = [attributes["cell_methods"]] if "cell_methods" in attributes else []
+    return attributes | {
+        "long_name": f"{attributes['long_name']}, mean of the members",
+        "cell_methods": " ".join([*methods, "realization: mean"]),
+    }
+
+
+def _of_spread(attributes: dict[str, str]) -> dict[str, str]:
+    return _of_mean(attributes) | {
+        "long_name": f"{attributes['long_name']}, standard deviation of the members",
+        "cell_methods": _of_mean(attributes)["cell_methods"].replace(
+            "realization: mean", "realization: standard_deviation"
+        ),
+    }
+
+
+def _write_values(
+    dataset: Dataset, name: str, values_LHW: NDArray[np.float32], attributes: dict[str, str], grid: Grid
+) -> None:
     from netCDF4 import default_fillvals
 
-    name, attributes = VARIABLES[unit]
     fill = np.float32(default_fillvals["f4"])
     axes = _axes(grid)
     variable = dataset.createVariable(

@@ -38,8 +38,9 @@ class NowcastModel(nn.Module):
 
     stride: int
     """H and W must be multiples of it."""
-    finite_receptive_field: bool
-    """True when a pixel's forecast depends on a bounded neighbourhood (in evaluation): domains may be run whole."""
+    receptive_field: int | None
+    """No pixel farther away than so many rows or columns matters to a pixel's forecast (in evaluation), so that domains
+    may be run whole; None where all of the image may matter."""
     checkpoints_activations: bool = False
     """Whether `run` keeps only a block's inputs for the backward pass and computes the rest again."""
 
@@ -84,7 +85,9 @@ def outline(name: str, options: Mapping[str, Any], input_frames: int, output_fra
     checked = checked_options(name, options, where=f"model {name}")
     with torch.device("meta"):
         model = cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
-    assert model.stride >= 1 and model.finite_receptive_field in (True, False), "a model says both of itself"
+    assert model.stride >= 1 and (model.receptive_field is None or model.receptive_field >= 0), (
+        "a model says both of itself"
+    )
     return model
 
 

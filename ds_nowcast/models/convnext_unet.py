@@ -4,7 +4,7 @@ Tensors inside are (B, H, W, C): pointwise layers are matrix products over the l
 sees the same memory as a channels-last image. Depthwise convolutions cost memory traffic, not arithmetic, so the
 network works on patches of 4 x 4 pixels, laid into channels, and below. Each level has `depth` blocks on the way down
 and as many on the way up; the centre has twice as many. Channels are normalised pixel by pixel (LayerNorm), so that a
-forecast depends on a bounded neighbourhood: 360 * depth pixels and a few more on each side.
+forecast depends on a bounded neighbourhood: 360 * depth + 31 pixels on each side at most.
 
 With T past and S future frames, w = width and d = depth, trainable parameters are
     stem        16 T w + w + 2 w
@@ -69,7 +69,9 @@ class ConvNeXtUNet(NowcastModel):
     def __init__(self, options: Options, input_frames: int, output_frames: int) -> None:
         super().__init__()
         self.stride = PATCH * 2**LEVELS
-        self.finite_receptive_field = True
+        strides = [PATCH * 2**level for level in range(LEVELS + 1)]
+        # each level below the centre has `depth` blocks down and up, the centre as many; 31: where patches begin
+        self.receptive_field = (KERNEL // 2) * 2 * options.depth * sum(strides) + strides[-1] - 1
         widths = [options.width * 2**level for level in range(LEVELS)]
         centre = 2 * widths[-1]
         self.stem = nn.Sequential(

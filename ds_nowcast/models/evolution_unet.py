@@ -22,6 +22,7 @@ Coordinates have float32 also where the network computes in bf16, which could no
 
 from __future__ import annotations
 
+import math
 from typing import Literal, cast
 
 import torch
@@ -75,6 +76,11 @@ class EvolutionUNet(Trunk):
         self.motion = nn.Conv2d(self.widths[self.motion_level], 2 * output_frames, 1)
         self.change = nn.Conv2d(options.width, output_frames, 1)
         self.warp = _Warp()
+        if (
+            self.receptive_field is not None
+        ):  # the whole way back, a point of motion farther with each lead's interpolation
+            reach = output_frames * (options.max_motion + options.motion_stride) + 2 * options.motion_stride
+            self.receptive_field += math.ceil(reach) + 1
 
     def draw(self, name: str, module: nn.Module, generator: torch.Generator) -> None:
         """As for all models, but for motion and change, which begin at zero: at persistence."""
@@ -124,13 +130,13 @@ class _Warp(nn.Module):
         way_NDHW = functional.interpolate(
             rearrange(way_BTDhw, "b t d h w -> (b t) d h w"), (rows, columns), mode="bilinear", align_corners=False
         )
-        way_BTHWD = rearrange(way_NDHW, "(b t) d h w -> b t h w d", b=len(last_B1HW))
+        way_BTHWD = rearrange(way_NDHW, "(b t) d h w -> b t h w d", b=last_B1HW.shape[0])
         rest_HWD = places(rows, columns, way_BTHWD.device)
         last_B1HW = last_B1HW.float()
         moved_B1NW = _sample(last_B1HW, rearrange(rest_HWD + way_BTHWD, "b t h w d -> b (t h) w d"))
         moved_BTHW = rearrange(moved_B1NW, "b 1 (t h) w -> b t h w", h=rows)
         # What sampling loses where nothing moves is taken off again, so that zero motion is persistence to the bit.
-        return last_B1HW + (moved_BTHW - _sample(last_B1HW, rest_HWD.expand(len(last_B1HW), -1, -1, -1)))
+        return last_B1HW + (moved_BTHW - _sample(last_B1HW, rest_HWD.expand(last_B1HW.shape[0], -1, -1, -1)))
 
 
 def compose(motion_BTDhw: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class SimVP(NowcastModel):
     def __init__(self, options: Options, input_frames: int, output_frames: int) -> None:
         super().__init__()
         self.stride = 2 ** (options.spatial_depth // 2)
-        self.finite_receptive_field = False  # GroupNorm's statistics span the image
+        self.receptive_field = None  # GroupNorm's statistics span the image
         self.residual = options.residual
         self.output_frames = output_frames
         self.framewise_skip = input_frames == output_frames

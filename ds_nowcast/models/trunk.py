@@ -44,7 +44,9 @@ class Trunk(NowcastModel):
     def __init__(self, options: TrunkOptions, channels: int) -> None:
         super().__init__()
         self.stride = 2**options.levels
-        self.finite_receptive_field = options.norm != "group"  # GroupNorm's statistics span the image
+        # Two convolutions of the centre, four of each level above, and where what is halved begins.
+        reach = 2 * self.stride + 4 * (self.stride - 1) + self.stride - 1
+        self.receptive_field = None if options.norm == "group" else reach  # GroupNorm's statistics span the image
         widths = [options.width * 2**level for level in range(options.levels)]
         self.widths = [4 * widths[-1], *reversed(widths)]  # of what `features` returns
         self.down = nn.ModuleList(_block(i, o, options) for i, o in pairwise([channels, *widths]))

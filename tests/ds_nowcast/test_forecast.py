@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from data_prep.encoding import ENCODINGS
 from data_prep.errors import UserError
 from data_prep.readers import READERS, Recording
 from ds_nowcast import forecast
+from ds_nowcast.forecasting.members import Member, forecast_of
+from ds_nowcast.forecasting.newest import newest_run
 from tests.data_prep import mortal_reader
 from tests.data_prep.fake_reader import RAIN
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, MakeKnmi, MakeSevir, make_knmi, make_sevir, vil
@@ -92,7 +95,14 @@ def test_a_model_of_persistence_forecasts_the_newest_frame_in_its_place(
     source = make_sevir({"file_index": "0"})
     out = tmp_path / "f.nc"
     assert command(run, source, out) == 0
-    assert capsys.readouterr().out == f"forecast from {NEWEST} to 2019-05-12T18:45:00Z: {out}\n"
+    first, latency = capsys.readouterr().out.splitlines()
+    assert first == f"forecast from {NEWEST} to 2019-05-12T18:45:00Z: {out}"
+    parts = re.fullmatch(
+        r"  ([\d.]+) s from the newest frame to the file \(reading ([\d.]+), model ([\d.]+), writing ([\d.]+)\); "
+        r"the frame is now [\d.]+ days old",
+        latency,
+    )
+    assert parts and float(parts[1]) == pytest.approx(sum(float(parts[part]) for part in (2, 3, 4)), abs=0.03)
     last_HW = ENCODINGS["vil255"].decode(vil[0, ::-1, :, 2], "kg/m2")  # row 0 in the north
     with xarray.open_dataset(out) as file:
         assert file["vil"].dims == ("time", "y", "x") and file["vil"].shape == (2, 6, 8)  # padded to 8 x 8 and back
@@ -426,7 +436,7 @@ def composites(*steps: float) -> list[Recording]:
 
 
 def steps_of(recordings: list[Recording], frames: int) -> list[float]:
-    newest = forecast.newest_run(recordings, frames, 300, "here")
+    newest = newest_run(recordings, frames, 300, "here")
     named = [recordings[number].times[step] for number, step in newest.frames]
     assert named == list(newest.times)
     return [(time - START) / timedelta(minutes=5) for time in named]
@@ -439,7 +449,7 @@ def test_the_newest_run_goes_by_times_not_by_the_listing() -> None:
 
 def test_a_repeated_time_is_taken_once() -> None:
     recordings = composites(0, 1, 2, 2, 1)
-    newest = forecast.newest_run(recordings, 3, 300, "here")
+    newest = newest_run(recordings, 3, 300, "here")
     assert newest.frames == (FrameRef(0, 0), FrameRef(1, 0), FrameRef(2, 0))
 
 
@@ -454,7 +464,7 @@ def test_events_are_not_joined_with_each_other() -> None:
 
 def test_a_model_that_is_no_longer_finite_claims_nothing() -> None:
     class Broken(torch.nn.Module):
-        stride, finite_receptive_field = 1, True
+        stride, receptive_field = 1, 0
 
         def forward(self, past_BTHW: torch.Tensor) -> torch.Tensor:
             return past_BTHW[:, -1:] * float("nan")
@@ -462,6 +472,6 @@ def test_a_model_that_is_no_longer_finite_claims_nothing() -> None:
     class Card:
         codes, unit, shape = ENCODINGS["vil255"], "kg/m2", (4, 4)
 
-    past: Any = forecast.Observed(np.zeros((3, 4, 4), np.uint8), (START,) * 3, None)  # type: ignore[arg-type]
-    values = forecast.predict(Broken(), Card(), past, torch.device("cpu"))  # type: ignore[arg-type]
-    assert values.shape == (1, 4, 4) and np.isnan(values).all()
+    member: Any = Member(Broken(), Card(), Path("m"))  # type: ignore[arg-type]
+    values_LHW, _ = forecast_of([member], np.zeros((3, 4, 4), np.uint8), "tiles", torch.device("cpu"))
+    assert values_LHW.shape == (1, 4, 4) and np.isnan(values_LHW).all()

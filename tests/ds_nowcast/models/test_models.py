@@ -186,12 +186,34 @@ def test_whether_far_pixels_matter_is_as_declared(kind: str, options: dict[str, 
     with torch.no_grad():
         difference = model(changed) - model(frames)
     assert difference[..., :32, :].any()
-    assert model.finite_receptive_field == (not difference[..., -32:, :].any())
+    assert (model.receptive_field is not None) == (not difference[..., -32:, :].any())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "options"), [*FINITE.items(), ("unet", {"norm": "batch", "levels": 3}), ("convnext_unet", {"depth": 2})]
+)
+def test_no_pixel_beyond_the_receptive_field_matters_and_some_near_its_edge_do(
+    kind: str, options: dict[str, object]
+) -> None:
+    model = stirred(kind, **options).eval()
+    reach = model.receptive_field
+    assert reach is not None
+    middle = (reach // 32 + 2) * 32
+    frames = torch.rand(1, 5, 2 * middle, 32, requires_grad=True)
+    reached = []
+    for row in (middle, middle + model.stride - 1):  # the first and last of a block
+        [gradient] = torch.autograd.grad(model(frames)[..., row, :].sum(), frames)
+        rows = gradient.abs().sum((0, 1, 3)).nonzero()[:, 0]
+        reached.append(max(row - int(rows.min()), int(rows.max()) - row))
+    assert max(reached) <= reach
+    if not kind.startswith("evolution"):  # whose bound is of motion as fast as it may be
+        assert max(reached) == reach
 
 
 def test_the_models_said_to_see_a_bounded_neighbourhood_are_these() -> None:
-    assert all(small(kind, **options).finite_receptive_field for kind, options in FINITE.items())
-    assert [kind for kind in SMALL if small(kind).finite_receptive_field] == ["convnext_unet"]
+    assert all(small(kind, **options).receptive_field is not None for kind, options in FINITE.items())
+    assert [kind for kind in SMALL if small(kind).receptive_field is not None] == ["convnext_unet"]
 
 
 @pytest.mark.parametrize("kind", ["unet residual", "convnext_unet", "evolution_unet", "simvp incepu"])
