@@ -181,6 +181,7 @@ def test_images_worked_on_together_as_on_a_gpu_give_what_they_give_one_by_one() 
         assert values == pytest.approx(expected["spectrum"][name], rel=1e-6)
 
 
+@pytest.mark.slow  # torch imports much for its meta device
 def test_an_update_waits_for_no_device() -> None:
     """Tensors of torch's meta device have no values: whatever looked at one would fail."""
     prediction, target, valid, weight = (field.to("meta") for field in fields(1))
