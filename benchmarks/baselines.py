@@ -140,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
     table = Table(title=f"{len(windows)} windows of {args.shards}, {INPUT} -> {LEADS}, {args.threads} threads")
     labels = [f"CSI {label} {thresholds.unit}" for label in threshold_labels(thresholds)]
     for column in ("forecast", "MSE", "MAE", *labels, "ms a window"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "forecast")
     for name, forecast in forecasts.items():
         skill = skill_of(forecast, windows, in_model_space(encoding, thresholds))
         csi = [f"{value:.4f}" for value in skill.csi]
