@@ -82,7 +82,8 @@ class Page:
         self.do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         self.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
         self._events.clear()
-        self.do("Page.navigate", url=path.resolve().as_uri())
+        answer = self.do("Page.navigate", url=path.resolve().as_uri())
+        assert "errorText" not in answer, f"{path}: {answer['errorText']}"
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._hear(self._next())
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from data_prep.files import write_atomically
 from data_prep.pictures import canvas
+from data_prep.pictures.axes import Axis, set_axis
 from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK, TRUTH
 
 if TYPE_CHECKING:
@@ -24,20 +25,6 @@ if TYPE_CHECKING:
 
 OBSERVED = "observed"  # the name of a line that is the truth, not one of several forecasts
 _FRAME = (0.19, 0.19, 0.78, 0.77)  # left, bottom, width, height of the axes as shares of an SVG
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-class Axis(NamedTuple):
-    """What an axis counts: its label with the unit, whether it is logarithmic, its ends (None: as the data have it).
-
-    words: what stands at 0, 1, 2 ... in place of numbers. backwards: large values first.
-    """
-
-    label: str = ""
-    log: bool = False
-    limits: tuple[float | None, float | None] = (None, None)
-    words: Sequence[str] = ()
-    backwards: bool = False
 
 
 class Panel(NamedTuple):
@@ -175,7 +162,7 @@ def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:
             if np.isfinite([xs[at], ys[at]]).all():
                 axes.annotate(word, (xs[at], ys[at]), (5, 3), textcoords="offset points", fontsize=7, color=SOFT_INK)
     for axis, side in ((panel.x or chart.x, axes.xaxis), (panel.y or chart.y, axes.yaxis)):
-        _set_axis(axes, axis, side)
+        set_axis(axes, axis, side)
     axes.set_title(panel.title, fontsize=9.5, color=INK, loc="left", parse_math=False)
     axes.grid(color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -184,36 +171,6 @@ def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:
     axes.spines[["left", "bottom"]].set_color(SOFT_INK)
     if panel.ground is not None:
         panel.ground(axes)
-
-
-def _set_axis(axes: Axes, axis: Axis, side: Any) -> None:
-    letter = "x" if side is axes.xaxis else "y"
-    if axis.log:
-        axes.set(**{f"{letter}scale": "log"})
-    if axis.words:
-        axes.set(**{f"{letter}ticks": range(len(axis.words)), f"{letter}ticklabels": axis.words})
-    axes.set(**{f"{letter}lim": axis.limits})
-    if axis.log:
-        marks = _log_marks(*side.get_view_interval())
-        side.set_ticks([], minor=True)
-        side.set_ticks(marks, labels=[_in_digits(mark) for mark in marks])
-    if axis.backwards:
-        side.set_inverted(True)
-
-
-def _log_marks(low: float, high: float, most: int = 7) -> list[float]:
-    """At most some `most` round numbers between two: 1, 2 and 5, or powers of ten alone, or every second one ..."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    fine = [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
-    coarse = [10.0**power for power in powers if low <= 10.0**power <= high]
-    return fine if len(fine) <= most else coarse[:: math.ceil(len(coarse) / most)]
-
-
-def _in_digits(value: float) -> str:
-    if 1e-3 <= abs(value) < 1e5:
-        return f"{value:g}"
-    digits, _, power = f"{value:.0e}".partition("e")
-    return ("" if digits == "1" else f"{digits}·") + "10" + str(int(power)).translate(_SUPERSCRIPT)
 
 
 def _write_legend(figure: Figure, chart: Chart) -> None:

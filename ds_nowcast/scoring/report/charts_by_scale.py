@@ -88,9 +88,10 @@ def _spectrum(scores: dict[str, Any], what: str, *path: str | int) -> tuple[list
 
 
 def _part_axis(ratios: Series) -> Axis:
-    """Of a ratio of powers: whatever is below a thousandth is gone, how far does not matter."""
-    least = min((value for _, values in ratios.values() for value in values if value > 0), default=1.0)
-    return Axis("power / observed power", log=True, limits=(1e-3 if least < 1e-3 else None, None))
+    """Of a ratio of powers: 1 is in sight; whatever is below a thousandth is gone, how far does not matter."""
+    found = [value for _, values in ratios.values() for value in values if value > 0] or [1.0]
+    ends = (1e-3 if min(found) < 1e-3 else None, 1.15 if max(found) < 1.1 else None)
+    return Axis("power / observed power", log=True, limits=ends)
 
 
 def _pixel_km(scores: dict[str, Any]) -> float | None:

@@ -46,8 +46,8 @@ def scored(scores: dict[str, Any]) -> list[str]:
 
 
 def absent(scores: dict[str, Any]) -> dict[str, str]:
-    """The baselines that have none, and why."""
-    return {name: str(at(scores, name, "absent") or "not scored") for name in BASELINES if name not in scored(scores)}
+    """The baselines that have none, and why; nothing where it is not said."""
+    return {name: str(at(scores, name, "absent") or "") for name in BASELINES if name not in scored(scores)}
 
 
 def labels(scores: dict[str, Any]) -> list[str]:

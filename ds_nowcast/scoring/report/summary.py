@@ -96,7 +96,10 @@ def headlines(scores: dict[str, Any]) -> Html:
     if at(scores, "model", "csi_m", "csi_pooled") == at(scores, "model", "mean", "csi_pooled"):
         known = [line for line in known if line.name != "CSI"]  # the thresholds are SEVIR's: both are the same
     cards = [_card(scores, line) for line in known]
-    missing = [tag("li", f"Not scored: {name}. {reason}") for name, reason in absent(scores).items()]
+    missing = [
+        tag("li", f"{name.capitalize()} was not scored{': ' if reason else ''}{reason}.")
+        for name, reason in absent(scores).items()
+    ]
     verdicts = [tag("li", _verdict(scores, name)) for name in scored(scores)[1:]]
     note = (
         "Skill is (score - baseline) / (perfect - baseline): 1 is perfect, 0 is no better than the baseline, below 0 is "

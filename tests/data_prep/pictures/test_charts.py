@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from data_prep.pictures import canvas
-from data_prep.pictures.charts import Axis, Chart, Panel, chart_svgs, write_chart
+from data_prep.pictures.axes import Axis
+from data_prep.pictures.charts import Chart, Panel, chart_svgs, write_chart
 from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK, TRUTH
 from data_prep.pictures.grounds import draw_diagonal, draw_level, draw_performance, pod_of
 from data_prep.pictures.keys import line_key
@@ -94,6 +95,7 @@ def test_markers_at_the_ends_of_an_axis_are_whole_and_log_axes_cut(figures: list
     ("low", "high", "marks"),
     [
         (1.0, 33.0, ["1", "2", "5", "10", "20"]),
+        (0.61, 0.98, ["0.7", "0.8", "0.9"]),
         (2e-9, 3e-3, ["10⁻⁸", "10⁻⁷", "10⁻⁶", "10⁻⁵", "10⁻⁴", "0.001"]),
         (1e-14, 1.0, ["10⁻¹⁴", "10⁻¹¹", "10⁻⁸", "10⁻⁵", "0.01"]),
     ],

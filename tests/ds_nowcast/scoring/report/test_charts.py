@@ -134,6 +134,17 @@ def test_blur_is_the_models_ratio_at_the_first_a_middle_and_the_last_lead(scores
     }  # fmt: skip
 
 
+def test_a_ratio_of_one_is_in_sight_and_less_than_a_thousandth_is_not(scores: dict[str, Any]) -> None:
+    def ends(ratio: list[float]) -> Any:
+        for lead in scores["model"]["by_lead"]:
+            lead["spectrum"] = {"wavelength_km": [4, 2], "ratio": ratio}
+        axis = shown(blur(scores)).chart.panels[0].y
+        return axis and axis.limits
+
+    assert ends([0.9, 0.5]) == (None, 1.15)
+    assert ends([1.3, 1e-7]) == (1e-3, None)
+
+
 def test_quantiles_are_forecast_over_observed_where_a_logarithm_is(scores: dict[str, Any]) -> None:
     found = {"observed": [0.0, 1.0, 2.0, None], "forecast": [0.0, 0.5, 1.0, 3.0]}
     scores["model"]["quantiles"] = {"probability": [0.1, 0.5, 0.9, 0.99], **found}

@@ -110,7 +110,7 @@ def test_what_the_scores_lack_is_said(evaluation: Evaluation, tmp_path: Path) ->
     read = Reading(write_report(tmp_path, scores, [], None).read_text("utf-8"))
     assert [attributes["id"] for name, attributes in read.elements if name == "section"] == SECTIONS
     assert read.text.count("These scores do not hold what this would show.") >= 2
-    assert "Not scored: persistence. x" in read.text and "No window was shown." in read.text
+    assert "Persistence was not scored: x." in read.text and "No window was shown." in read.text
     assert "no run folder" in read.text and not stale.exists()
 
 

@@ -66,7 +66,7 @@ def test_a_baseline_that_was_not_scored_says_why(scores: dict[str, Any]) -> None
     scores["extrapolation"] = {"absent": "no <motion> found"}
     del scores["climatology"]
     text = Reading(headlines(scores)).text
-    assert "Not scored: extrapolation. no <motion> found" in text and "Not scored: climatology. not scored" in text
+    assert "Extrapolation was not scored: no <motion> found." in text and "Climatology was not scored." in text
     assert "Against extrapolation" not in text
 
 
