@@ -75,13 +75,14 @@ def write_forecast(
     lead_s: Sequence[int],
     source: str,
     history: str,
+    members: int = 1,
     spread_LHW: NDArray[np.float32] | None = None,
 ) -> None:
     """Writes a forecast, all of it or nothing.
 
     values_LHW: float32 in `unit`, NaN where there is no data (a fill value in the file). reference_time: UTC, of the
     last observation. lead_s: L seconds after it. source: what made the forecast; history: how (the command line).
-    spread_LHW: standard deviation of the members where the values are the mean of an ensemble; a second variable.
+    members: of an ensemble, of which the values are the mean, and spread_LHW the standard deviation: a second variable.
     Raises UserError where netCDF4 or pyproj is not installed or the grid's projection is not valid.
     """
     assert values_LHW.shape == (len(lead_s), *grid.shape)
@@ -99,6 +100,7 @@ def write_forecast(
         _write_places(dataset, grid)
         name, attributes = VARIABLES[unit]
         if spread_LHW is not None:
+            _write_members(dataset, members)
             _write_values(dataset, f"{name}_spread", spread_LHW, _of_spread(attributes), grid)
             attributes = _of_mean(attributes) | {"ancillary_variables": f"{name}_spread"}
         _write_values(dataset, name, values_LHW, attributes, grid)
@@ -155,6 +157,17 @@ def _axes(grid: Grid) -> tuple[str, str]:
     return ("lat", "lon") if grid.unit == "degree" else ("y", "x")
 
 
+def _write_members(dataset: Dataset, members: int) -> None:
+    """What `cell_methods` say mean and standard deviation were taken over."""
+    attributes = {
+        "standard_name": "realization",
+        "long_name": "number of the last member",
+        "units": "1",
+        "comment": f"mean and standard deviation (divisor {members - 1}) are of members 1 to {members}",
+    }
+    _coordinate(dataset, "realization", (), np.int32(members), attributes)
+
+
 def _of_mean(attributes: dict[str, str]) -> dict[str, str]:
     """A variable's attributes where it is the mean of an ensemble."""
     methods = [attributes["cell_methods"]] if "cell_methods" in attributes else []
@@ -191,6 +204,7 @@ def _write_values(
     )
     variable.setncatts(attributes)
     beside = ["forecast_reference_time", "forecast_period", *(name for name in ("lat", "lon") if name not in axes)]
+    beside += ["realization"] if "realization" in dataset.variables else []
     variable.setncatts({"grid_mapping": "crs", "coordinates": " ".join(beside)})
     for lead, values_HW in enumerate(values_LHW):
         variable[lead] = np.where(np.isnan(values_HW), fill, values_HW)

@@ -71,7 +71,7 @@ class Outputs(NamedTuple):
             "source": source_of(members),
             "history": without_secrets(shlex.join(["python -m ds_nowcast.forecast", *sys.argv[1:]])),
         }
-        write_forecast(self.netcdf, forecast.values_LHW, spread_LHW=forecast.spread_LHW, **about)
+        write_forecast(self.netcdf, forecast.values_LHW, members=len(members), spread_LHW=forecast.spread_LHW, **about)
         if self.geotiff:
             write_geotiff(self.geotiff, forecast.values_LHW, **about)
         if not (self.picture or self.gif or self.mp4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from ds_nowcast import export
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.exporting import onnx_files
 from ds_nowcast.exporting.traced import largest_difference, traced
+from ds_nowcast.forecasting.members import forecast_of, open_members
 from ds_nowcast.models import NowcastModel
 from tests.ds_nowcast.exporting.made import KINDS, trained
+from tests.launching import ROOT
 
 CPU = torch.device("cpu")
 
@@ -178,3 +181,18 @@ def test_another_ending_is_refused_naming_those_there_are(
 ) -> None:
     message = refusal(capsys, lambda: command(unet, tmp_path / "o.pth"))
     assert "give a name that ends in .safetensors or .onnx or .pt2" in message
+
+
+@pytest.mark.slow
+def test_the_forecasting_pages_program_forecasts_as_the_command_does(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    trained(tmp_path / "m.safetensors", "unet, batch norm")
+    assert command(tmp_path / "m.safetensors", tmp_path / "knmi.onnx", "--quiet") == 0
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/forecasting.md").read_text(), re.DOTALL)
+    codes = np.random.default_rng(0).integers(0, 256, (1, 4, 20, 24), dtype=np.uint8)
+    names: dict[str, Any] = {"codes_BTHW": codes}
+    exec(code.replace('"knmi.onnx"', repr(str(tmp_path / "knmi.onnx"))), names)
+    members = open_members([], [tmp_path / "m.safetensors"], "whole", CPU)
+    expected = forecast_of(members, codes[0], "whole", CPU).values_LHW
+    shown = ~np.isnan(expected)
+    np.testing.assert_allclose(names["rain"][0][shown], expected[shown], rtol=1e-3, atol=1e-4)

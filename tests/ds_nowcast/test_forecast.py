@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -188,12 +189,18 @@ def test_of_several_products_the_named_one_is_asked_for(
 @pytest.mark.slow
 def test_pictures_are_made_where_they_are_asked_for(run: Path, make_sevir: MakeSevir, tmp_path: Path) -> None:
     source = make_sevir({})
-    files = [tmp_path / name for name in ("f.nc", "f.png", "f.gif")]
-    assert command(run, source, files[0], "--picture", files[1], "--gif", files[2]) == 0
+    av = pytest.importorskip("av")
+    files = [tmp_path / name for name in ("f.nc", "f.png", "f.gif", "f.mp4")]
+    assert command(run, source, files[0], "--picture", files[1], "--gif", files[2], "--mp4", files[3]) == 0
+    with av.open(files[3]) as film:
+        assert len(list(film.decode(video=0))) == 12  # the last of five stays for two seconds
     with Image.open(files[1]) as picture, Image.open(files[2]) as animation:
         assert picture.format == "PNG" and animation.format == "GIF"
         assert animation.n_frames == 5  # type: ignore[attr-defined]
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"CATALOG.csv", "f.nc", "f.png", "f.gif"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "CATALOG.csv",
+        *(path.name for path in files),
+    }
 
 
 def test_the_history_is_a_command_line(
@@ -206,6 +213,33 @@ def test_the_history_is_a_command_line(
     assert forecast.main() == 0
     with xarray.open_dataset(tmp_path / "a forecast.nc") as file:
         assert shlex.split(file.attrs["history"])[-len(argv) :] == argv
+
+
+def test_several_runs_forecast_their_mean_with_its_spread(
+    run: Path, make_sevir: MakeSevir, vil: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(run, twin)
+    out = tmp_path / "f_%Y%m%d_%H%M.nc"
+    assert command(run, make_sevir({}), out, "--run", twin, "--quiet") == 0
+    with xarray.open_dataset(tmp_path / "f_20190512_1835.nc") as file:
+        last_HW = ENCODINGS["vil255"].decode(vil[0, ::-1, :, 2], "kg/m2")
+        np.testing.assert_allclose(file["vil"].values[1], last_HW, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(file["vil_spread"].values, 0.0)  # of twins
+        assert file.attrs["source"].startswith("DS-Nowcast, mean of 2: ")
+
+
+def test_the_whole_domain_is_refused_where_the_model_sees_all_of_an_image(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal(capsys, tmp_path / "f.nc", run, "nowhere", tmp_path / "f.nc", "--mode", "whole")
+    assert "--mode whole is not for model unet with these options" in message
+
+
+def test_without_a_model_the_command_says_how_to_give_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--format", "knmi", "--source", str(tmp_path), "--out", str(tmp_path / "f.nc")]
+    assert forecast.main(argv) == 2
+    assert "no model is given; give --run DIR or --model FILE" in capsys.readouterr().err
 
 
 # What is refused

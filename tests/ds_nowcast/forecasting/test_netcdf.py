@@ -220,3 +220,43 @@ def test_without_netcdf4_the_error_names_the_extra(
     with pytest.raises(UserError, match=r"pip install 'ds-nowcast\[netcdf\]'"):
         write(tmp_path / "f.nc", a_forecast(small.shape), small)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_spread_of_an_ensemble_is_a_second_variable_that_the_first_names(tmp_path: Path, small: Grid) -> None:
+    mean, spread = a_forecast(small.shape), a_forecast(small.shape) / 4
+    write(tmp_path / "f.nc", mean, small, members=5, spread_LHW=spread)
+    with xarray.open_dataset(tmp_path / "f.nc") as data:
+        np.testing.assert_array_equal(data["rainfall_rate"].values, mean)
+        assert data["rainfall_rate"].attrs["ancillary_variables"] == "rainfall_rate_spread"
+        assert data["rainfall_rate"].attrs["cell_methods"] == "area: mean realization: mean"
+        beside = data["rainfall_rate_spread"]
+        np.testing.assert_array_equal(beside.values, spread)
+        assert beside.attrs["cell_methods"] == "area: mean realization: standard_deviation"
+        assert (beside.attrs["standard_name"], beside.attrs["units"]) == ("rainfall_rate", "mm h-1")
+        assert int(data["realization"]) == 5 and data["realization"].attrs["standard_name"] == "realization"
+        assert "divisor 4" in data["realization"].attrs["comment"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["mm/h", "dBZ", "kg/m2"])
+@pytest.mark.parametrize("of_ensemble", [False, True])
+@pytest.mark.parametrize("where", ["in metres", "SEVIR", "in degrees"])
+def test_a_checker_of_the_cf_conventions_finds_nothing(
+    tmp_path: Path, small: Grid, in_degrees: Grid, unit: Unit, of_ensemble: bool, where: str
+) -> None:
+    pytest.importorskip("compliance_checker")
+    from compliance_checker.runner import CheckSuite
+
+    sevir = Grid((20, 30), metric_proj(SEVIR_PROJ), (1000.0, 1000.0), 0.0, 0.0)
+    grid = {"in metres": small, "SEVIR": sevir, "in degrees": in_degrees}[where]
+    values = a_forecast(grid.shape)
+    write(tmp_path / "f.nc", values, grid, unit, **({"members": 3, "spread_LHW": values} if of_ensemble else {}))
+    CheckSuite.load_all_available_checkers()
+    checks = CheckSuite()
+    dataset = checks.load_dataset(str(tmp_path / "f.nc"))
+    try:
+        found, errors = checks.run_all(dataset, ["cf:1.10"], skip_checks=[])["cf:1.10"]
+    finally:
+        dataset.close()
+    assert errors == {} and len(found) > 20
+    assert [message for result in found if result.value[0] != result.value[1] for message in result.msgs] == []
