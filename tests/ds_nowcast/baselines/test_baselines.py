@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import baselines as benchmark
 from data_prep.shards.index import open_shards
 from ds_nowcast.baselines import BASELINES, climatology, persistence
 from ds_nowcast.baselines.climatology import Absent
@@ -100,3 +101,18 @@ def test_windows_of_a_model_space_know_where_each_input_frame_was_seen(tmp_path:
 def test_made_echoes_have_dry_and_wet_pixels() -> None:
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     assert 0.2 < float((echoes(x, y) > 0).float().mean()) < 0.8
+
+
+@pytest.mark.slow
+def test_the_benchmark_tells_skill_and_time_of_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    rng = np.random.default_rng(0)
+    shards = make_shards(tmp_path / "shards", {"test": [moving_blobs(rng, frames=25, size=48) for _ in range(2)]})
+    assert benchmark.main(["--shards", str(shards), "--split", "test"]) == 0
+    out = capsys.readouterr().out
+    assert "2 windows" in out and all(word in out for word in ("persistence", "extrapolation", "CSI 133"))
+    short = make_shards(tmp_path / "short", {"test": [moving_blobs(rng, frames=24, size=16)]})
+    assert benchmark.main(["--shards", str(short), "--split", "test"]) == 2
+    assert "sequences have 24 frames; give shards of 25 or more" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def motion_in(frames_BTHW: Tensor, seen_BTHW: Tensor | None = None) -> Tensor:
     return found.pixels_B2hw[0]
 
 
-@pytest.mark.parametrize(("u", "v"), [(0.3, 0.1), (2.0, -1.0), (-4.5, 3.25), (8.0, -6.0)])
+@pytest.mark.parametrize(("u", "v"), [(0.3, 0.1), (2.0, -1.0), (-4.5, 3.25), (8.0, -6.0), (16.0, 8.0)])
 def test_a_shift_is_found_to_a_fraction_of_a_pixel_everywhere(u: float, v: float) -> None:
     found_2hw = motion_in(frames_of(shift(u, v)))
     off_hw = (found_2hw - torch.tensor([u, v])[:, None, None]).norm(dim=0)
