@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
 
 from data_prep.console import ends_politely, positive_number
 from data_prep.errors import UserError
@@ -19,7 +22,7 @@ from ds_nowcast.forecasting.members import Member, forecast_of, open_members
 from ds_nowcast.forecasting.newest import Observed, newest_frames
 from ds_nowcast.forecasting.outputs import Outputs
 from ds_nowcast.forecasting.stopping import StoppedError, Stopping
-from ds_nowcast.forecasting.tiling import MODES
+from ds_nowcast.forecasting.tiling import MODES, Mode
 from ds_nowcast.forecasting.watch import Watch
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.ranks import device_of
@@ -33,6 +36,14 @@ EXAMPLE = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = parser("python -m ds_nowcast.forecast", "Forecast from an archive's newest frames.", EXAMPLE)
+    _add_models(options)
+    _add_archive(options)
+    _add_files(options)
+    args = options.parse_args(argv)
+    return ends_politely(lambda: forecast(args))
+
+
+def _add_models(options: ArgumentParser) -> None:
     options.add_argument(
         "--run",
         type=Path,
@@ -49,9 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="a .safetensors file with its .json beside it",
     )
-    options.add_argument("--format", required=True, metavar="NAME", help=f"of the archive: {', '.join(READERS)}")
-    options.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs")
-    options.add_argument("--product", metavar="NAME", help="which, where the files hold several")
     options.add_argument(
         "--mode",
         choices=MODES,
@@ -59,6 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="how a domain larger than the model's images is forecast: in tiles of that size, blended (default), or whole, "
         "by models that see a bounded neighbourhood",
     )
+
+
+def _add_archive(options: ArgumentParser) -> None:
+    options.add_argument("--format", required=True, metavar="NAME", help=f"of the archive: {', '.join(READERS)}")
+    options.add_argument("--source", required=True, nargs="+", metavar="PATH", help="folders, files or globs")
+    options.add_argument("--product", metavar="NAME", help="which, where the files hold several")
+    options.add_argument(
+        "--watch", action="store_true", help="forecast whenever newer frames have arrived, until stopped"
+    )
+    options.add_argument(
+        "--every", type=positive_number, default=10.0, metavar="SECONDS", help="between looks of --watch (default: 10)"
+    )
+
+
+def _add_files(options: ArgumentParser) -> None:
     options.add_argument(
         "--out",
         required=True,
@@ -71,14 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--picture", type=Path, metavar="FILE.png", help="picture to write")
     options.add_argument("--gif", type=Path, metavar="FILE.gif", help="animation to write")
     options.add_argument("--mp4", type=Path, metavar="FILE.mp4", help="the same as a film")
-    options.add_argument(
-        "--watch", action="store_true", help="forecast whenever newer frames have arrived, until stopped"
-    )
-    options.add_argument(
-        "--every", type=positive_number, default=10.0, metavar="SECONDS", help="between looks of --watch (default: 10)"
-    )
-    args = options.parse_args(argv)
-    return ends_politely(lambda: forecast(args))
 
 
 def forecast(args: Namespace) -> int:
@@ -92,30 +107,46 @@ def forecast(args: Namespace) -> int:
     if args.watch and not isinstance(reader, FileReader):
         raise UserError(f"an archive of format {args.format} does not grow by files of frames; leave --watch out")
     members = open_members(args.run, args.model, args.mode, device)
-
-    def make(past: Observed, began_s: float, whole: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        read_s = time.monotonic()
-        made = forecast_of(members, past.codes_THW, args.mode, device)
-        made_s = time.monotonic()
-        files = outputs.at(past.times[-1])
-        with whole():
-            files.write(made, past, members)
-            if not args.quiet:
-                print(_says(past, members, files, (began_s, read_s, made_s, time.monotonic())), flush=True)
-
-    if not isinstance(reader, FileReader) or not args.watch:
+    making = _Making(members, args.mode, device, outputs, args.quiet)
+    if isinstance(reader, FileReader) and args.watch:
+        _watch(Watch(reader, args.source, members[0].card, args.product), args.every, making)
+    else:
         began_s = time.monotonic()
-        make(newest_frames(args.format, args.source, members[0].card, args.product), began_s)
-        return 0
-    outputs.clear()
+        making.make(newest_frames(args.format, args.source, members[0].card, args.product), began_s)
+    return 0
+
+
+class _Making(NamedTuple):
+    """What is done with the newest frames."""
+
+    members: Sequence[Member]
+    mode: Mode
+    device: torch.device
+    outputs: Outputs
+    quiet: bool
+
+    def make(
+        self, past: Observed, began_s: float, whole: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Forecasts and writes. began_s: when reading began. whole: around what is not to be ended half-way."""
+        read_s = time.monotonic()
+        made = forecast_of(self.members, past.codes_THW, self.mode, self.device)
+        made_s = time.monotonic()
+        files = self.outputs.at(past.times[-1])
+        with whole():
+            files.write(made, past, self.members)
+            if not self.quiet:
+                print(_says(past, self.members, files, (began_s, read_s, made_s, time.monotonic())), flush=True)
+
+
+def _watch(watch: Watch, every_s: float, making: _Making) -> None:
+    making.outputs.clear()
     with Stopping() as stopping:
         try:
-            watch = Watch(reader, args.source, members[0].card, args.product)
-            watch.run(args.every, lambda past, began_s: make(past, began_s, stopping.held))
+            watch.run(every_s, lambda past, began_s: making.make(past, began_s, stopping.held))
         except StoppedError as stopped:
-            if not args.quiet:
+            if not making.quiet:
                 print(f"stopped by {stopped.signal}", flush=True)
-    return 0
 
 
 def _says(
