@@ -30,6 +30,7 @@ from ds_nowcast.models import NowcastModel, check_size
 from ds_nowcast.scoring.evaluation import MODEL, Evaluation, Predict, Scored
 from ds_nowcast.scoring.records import WindowRecord, lines
 from ds_nowcast.scoring.report import Case, cases_of, score_table, write_report
+from ds_nowcast.scoring.report.numbers import TILES
 from ds_nowcast.scoring.skill import skills
 from ds_nowcast.stream.order import window_starts
 from ds_nowcast.stream.windows import source_options
@@ -37,8 +38,6 @@ from ds_nowcast.stream.windows import source_options
 EXAMPLE = (
     "deepspeed --hostfile hostfile --module ds_nowcast.evaluate --run runs/unet --shards shards/sevir --split test"
 )
-
-TILES = "tiles"  # the model, on images larger than it was trained on
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 from data_prep.errors import printable
 
 BASELINES = ("persistence", "extrapolation", "climatology")
-FORECASTS = ("model", *BASELINES)  # in the order of their looks in charts
+TILES = "tiles"  # the model again, in tiles, where images are larger than it was trained on
+FORECASTS = ("model", *BASELINES, TILES)  # in the order of their looks in charts
 DASH = "\N{EN DASH}"  # what is undefined
 
 

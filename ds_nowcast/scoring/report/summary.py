@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ds_nowcast.scoring.report.html import Html, facts, joined, tag
 from ds_nowcast.scoring.report.numbers import (
+    TILES,
     absent,
     at,
     labels,
@@ -21,6 +22,9 @@ _WARNINGS = {  # of the relation of the scored data to those trained on
     "training data": "These windows were trained on: the scores say nothing about other weather.",
     "used to choose the best step": "The best step was chosen by these windows: the scores are a little too good.",
 }
+_MODES = (
+    "model: each image whole; tiles: in pieces of the training size that fade into each other, as forecasts are made"
+)
 _EVEN = 0.0005  # of skill: less than is shown
 
 
@@ -79,6 +83,7 @@ def _facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
         "Pixel": None if None in pixel else f"{sides} {'km' if km else 'degrees'}",
         "Unit of the archive": unit_text(str(task["unit"])) if "unit" in task else None,
         "Thresholds": _thresholds(scores),
+        "Modes": _MODES if TILES in scored(scores) else None,
         "Data split hash": str(task.get("index_hash", ""))[:12] or None,
     }
     return [(name, value) for name, value in known.items() if value]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ds_nowcast.scoring.report.numbers import BASELINES, at, scored, value_at
+from ds_nowcast.scoring.report.numbers import BASELINES, TILES, at, scored, value_at
 
-_HEADS = {"persistence": "persist.", "extrapolation": "extrap.", "climatology": "climat."}
+_HEADS = {"persistence": "persist.", "extrapolation": "extrap.", "climatology": "climat.", TILES: "in tiles"}
 
 
 def score_table(scores: dict[str, Any]) -> str:
     """A line per threshold, then the means and errors, of the model and of each baseline that was scored."""
     task, unit = scores["task"], scores["task"]["thresholds"]["unit"]
-    beside = [name for name in BASELINES if name in scored(scores)]
+    beside = [name for name in (*BASELINES, TILES) if name in scored(scores)]
     heads = "".join(f" {_HEADS[name]:>8}" for name in beside)
     lines = [
         f"{task['windows']} windows of split {task['split']} ({task['data']}), {task['leads']} leads of {task['cadence_s'] / 60:g} min",
