@@ -7,7 +7,7 @@ import math
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -183,11 +183,18 @@ def scores_of(scored: Scored, card: ModelCard, shards: Shards, split: str, absen
         "data": _relation(card, shards, split),
         "index_hash": shards.hash,
         "model": {"name": card.name, "parameters": card.parameters, "step": card.step},
-        "versions": {name: version(name) for name in ("ds-nowcast", "torch")},
+        "versions": {name: _version(name) for name in ("ds-nowcast", "torch")},
     }
     references = [name for name in scored.scores if name not in (MODEL, TILES)]
     skill = {name: skills(scored.model, scored.scores[name]) for name in references}
     return {"task": task, **scored.scores, **{name: {"absent": why} for name, why in absent.items()}, "skill": skill}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its folder
+        return "not installed"
 
 
 def _relation(card: ModelCard, shards: Shards, split: str) -> str:
