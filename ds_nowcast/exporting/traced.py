@@ -18,7 +18,7 @@ from ds_nowcast.models import NowcastModel
 
 # In model space, of which a code of 255 is 4e-3. Sums in another order differ by some 1e-6, but where an image is dry a
 # norm over the image has next to nothing to divide by, and enlarges that.
-MOST_DIFFERENCE = 1e-3
+MOST_DIFFERENCE = 2e-4
 
 
 class Traced(NamedTuple):

@@ -196,3 +196,16 @@ def test_the_forecasting_pages_program_forecasts_as_the_command_does(tmp_path: P
     expected = forecast_of(members, codes[0], "whole", CPU).values_LHW
     shown = ~np.isnan(expected)
     np.testing.assert_allclose(names["rain"][0][shown], expected[shown], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_gives_its_best_evaluated_step(unet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    for ending in (".safetensors", ".json"):
+        (run / f"model{ending}").write_bytes(unet.with_suffix(ending).read_bytes())
+    assert export.main(["--run", str(run), "--out", str(tmp_path / "copy.safetensors")]) == 0
+    assert (tmp_path / "copy.safetensors").read_bytes() == unet.read_bytes()
+    assert "step 7" in capsys.readouterr().out
+    message = refusal(capsys, lambda: export.main(["--run", str(tmp_path), "--out", str(tmp_path / "c.onnx")]))
+    assert "is not a run folder" in message
