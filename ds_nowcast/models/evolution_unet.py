@@ -11,6 +11,10 @@ cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all i
 `mae` (docs/models.md).
 Beyond the image's edge, rain is as on the edge.
 
+With `first_guess: "flow"` motion starts at the optical flow of the last frames (baselines/motion.py) and the head says what
+to add; what that flow alone would forecast is given to the trunk beside the past. It then begins at the extrapolation, not
+at persistence, and learns what the extrapolation does not know: that rain grows, decays and turns.
+
 The trunk is that of the `unet` (block, up and conv as there); motion is read where it is of `motion_stride`, the
 change at the end. Parameters at 13 -> 12 frames and the default options:
     trunk     down, centre and up                      16,555,648
@@ -32,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ds_nowcast.baselines.extrapolation import FRAMES
-from ds_nowcast.baselines.motion import motion_of
+from ds_nowcast.baselines.motion import motion_of as optical_flow
 from ds_nowcast.baselines.warping import resized
 from ds_nowcast.models import check_size
 from ds_nowcast.models.trunk import Trunk, TrunkOptions
@@ -63,10 +67,7 @@ class Options(TrunkOptions):
 
 
 class EvolutionUNet(Trunk):
-    """Starts at persistence, without motion or change, or at the extrapolation by `first_guess`.
-
-    Outputs are not clipped to [0, 1].
-    """
+    """Starts at its first guess, without motion or change of its own. Outputs are not clipped to [0, 1]."""
 
     def __init__(self, options: Options, input_frames: int, output_frames: int) -> None:
         self.guesses, self.leads = options.first_guess == "flow", output_frames
@@ -76,14 +77,15 @@ class EvolutionUNet(Trunk):
         self.motion = nn.Conv2d(self.widths[self.motion_level], 2 * output_frames, 1)
         self.change = nn.Conv2d(options.width, output_frames, 1)
         self.warp = _Warp()
-        if (
-            self.receptive_field is not None
-        ):  # the whole way back, a point of motion farther with each lead's interpolation
+        if self.guesses:
+            self.receptive_field = None  # the flow weighs gradients by the image's mean
+        elif self.receptive_field is not None:
+            # the whole way back, a point of motion farther with each lead's interpolation
             reach = output_frames * (options.max_motion + options.motion_stride) + 2 * options.motion_stride
             self.receptive_field += math.ceil(reach) + 1
 
     def draw(self, name: str, module: nn.Module, generator: torch.Generator) -> None:
-        """As for all models, but for motion and change, which begin at zero: at persistence."""
+        """As for all models, but for motion and change, which begin at zero: at the first guess."""
         super().draw(name, module, generator)
         if name in ("motion", "change"):
             nn.init.zeros_(cast(nn.Conv2d, module).weight)
@@ -105,9 +107,11 @@ class EvolutionUNet(Trunk):
     @torch.no_grad()
     def guess_of(self, past_BTHW: Tensor) -> Tensor:
         """The optical flow of the last frames as offsets (B, T_out, 2, h, w), as `motion_of` gives them."""
-        frames_BTHW = past_BTHW[:, -FRAMES:].float()
-        flow = motion_of(frames_BTHW, torch.ones_like(frames_BTHW, dtype=torch.bool))
         rows, columns = (side // self.motion_stride for side in past_BTHW.shape[-2:])
+        frames_BTHW = past_BTHW[:, -FRAMES:].float()  # what was not seen is no echo here, as everywhere in the model
+        if frames_BTHW.shape[1] == 1:  # of which no motion is known
+            return frames_BTHW.new_zeros(len(past_BTHW), self.leads, 2, rows, columns)
+        flow = optical_flow(frames_BTHW, torch.ones_like(frames_BTHW, dtype=torch.bool))
         return -resized(flow.pixels_B2hw, rows, columns)[:, None].expand(-1, self.leads, -1, -1, -1)
 
     def motion_of(self, features_BCHW: Tensor) -> Tensor:

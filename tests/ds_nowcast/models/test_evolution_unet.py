@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_prep.errors import UserError
+from ds_nowcast.baselines import extrapolation
+from ds_nowcast.model_space import Windows
 from ds_nowcast.models import build_model, outline
 from ds_nowcast.models.evolution_unet import CHANGE_UNIT, EvolutionUNet, compose, places
 
@@ -137,3 +139,37 @@ def test_it_learns_motion_from_a_loss_of_its_output_alone(loss: Callable[[Tensor
 def test_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_model("evolution_unet", options, 13, 12)
+
+
+def test_with_the_flow_for_a_first_guess_it_starts_at_the_extrapolation() -> None:
+    frames = torch.cat([torch.roll(hills(96, 96) / 2, (3 * t, -2 * t), dims=(2, 3))[:, :1] for t in range(7)], dim=1)
+    past, future = frames[:, :4], frames[:, 4:]
+    with torch.no_grad():
+        forecast = small(first_guess="flow")(past)
+    seen = torch.ones_like(past[:, -1], dtype=torch.bool)
+    windows = Windows(past, future, torch.ones_like(future, dtype=torch.bool), seen)
+    extrapolated = extrapolation.forecast(windows, 3)
+    inner = (..., slice(16, -16), slice(16, -16))
+    error, of_baseline, of_persistence = (
+        (each - future)[inner].square().mean() for each in (forecast, extrapolated, past[:, -1:])
+    )
+    assert error < 0.02 * of_persistence and error < 2 * of_baseline + 1e-7
+    torch.testing.assert_close(forecast[inner], extrapolated[inner], rtol=0, atol=0.02)
+
+
+def test_of_a_single_frame_or_of_still_ones_the_first_guess_is_persistence() -> None:
+    frame = hills(32, 32)
+    with torch.no_grad():
+        assert torch.equal(small(first_guess="flow")(frame), frame[:, -1:].expand(-1, 3, -1, -1))
+        alone = build_model("evolution_unet", {"width": 8, "levels": 2, "first_guess": "flow"}, 1, 3)
+        assert torch.equal(alone(frame[:, :1]), frame[:, -1:].expand(-1, 3, -1, -1))
+
+
+def test_no_gradient_goes_through_the_first_guess() -> None:
+    past = hills(32, 32).requires_grad_()
+    assert not small(first_guess="flow").guess_of(past).requires_grad
+
+
+def test_with_the_flow_it_sees_the_whole_image() -> None:
+    assert small(norm="none", first_guess="flow").receptive_field is None
+    assert small(norm="none").receptive_field is not None

@@ -21,6 +21,7 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "unet residual": ("unet", {"width": 8, "levels": 2, "groups": 4, "residual": True}),
     "convnext_unet": ("convnext_unet", {"width": 8, "depth": 1}),
     "evolution_unet": ("evolution_unet", {"width": 8, "levels": 2, "groups": 4}),
+    "evolution_unet flow": ("evolution_unet", {"width": 8, "levels": 2, "groups": 4, "first_guess": "flow"}),
     "simvp gsta": ("simvp", {"spatial_width": 8, "spatial_depth": 2, "temporal_width": 16, "temporal_depth": 2}),
     "simvp incepu": (
         "simvp",
