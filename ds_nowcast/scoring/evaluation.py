@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -133,12 +134,13 @@ class Evaluation:
         weight_B = (torch.tensor(batch.positions) >= 0).to(self._ranks.device)
         scored_BTHW = w.valid_BTHW & w.seen_BHW[:, None]
         forecasts = {MODEL: predict(w.past_BTHW).float().clamp(0.0, 1.0)}
-        forecasts |= {name: baseline(w, self._data.output_frames) for name, baseline in self._baselines.items()}
-        for name, forecast_BTHW in forecasts.items():
-            scores[name].update(forecast_BTHW, w.target_BTHW, scored_BTHW, weight_B)
-        if not self._setting.full:
-            return []
-        sums = [window_sums(f, w.target_BTHW, scored_BTHW, self._thresholds) for f in forecasts.values()]
+        with one_thread():
+            forecasts |= {name: baseline(w, self._data.output_frames) for name, baseline in self._baselines.items()}
+            for name, forecast_BTHW in forecasts.items():
+                scores[name].update(forecast_BTHW, w.target_BTHW, scored_BTHW, weight_B)
+            if not self._setting.full:
+                return []
+            sums = [window_sums(f, w.target_BTHW, scored_BTHW, self._thresholds) for f in forecasts.values()]
         pixels: list[int] = scored_BTHW.sum((1, 2, 3)).tolist()
         return [
             self._record(sample, pixels[row], dict(zip(forecasts, (of[row] for of in sums), strict=True)))
@@ -164,6 +166,17 @@ class Evaluation:
             [record for part, _ in everywhere for record in part],
             [sample for _, samples in everywhere for sample in samples],
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For what is made of many small steps: its threads would wait for each other at every one, on busy cores for long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def selected(scores: dict[str, Any], select: str) -> float:
