@@ -97,10 +97,15 @@ def evaluate(args: Namespace, launch: Launch) -> int:
                 out,
                 scores,
                 args.run,
-                lambda: cases_of(scored.records, model, card, shards, args.split, baselines),
+                lambda: cases_of(scored.records, model, card, shards, args.split, _seen(baselines)),
             )
     ranks.barrier()
     return 0
+
+
+def _seen(baselines: dict[str, Baseline]) -> dict[str, Baseline]:
+    """Those that are worth a row of pictures: not one number."""
+    return {name: baseline for name, baseline in baselines.items() if name != "climatology"}
 
 
 def _as_trained(run: Path | None) -> SourceOptions:
