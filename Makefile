@@ -37,7 +37,7 @@ demo: setup demo/archive/CATALOG.csv
 	$(LAUNCH) ds_nowcast.evaluate --run runs/demo --shards demo/shards --split test
 	$(BIN)/python -m ds_nowcast.forecast --run runs/demo --format sevir --source demo/archive \
 	    --out runs/demo/forecast.nc --picture runs/demo/forecast.png --gif runs/demo/forecast.gif
-	@echo "demo done: scores in runs/demo/scores.json; pictures in runs/demo/report, runs/demo/forecast.png and .gif"
+	@echo "demo done: scores and cases in runs/demo/report/index.html; a forecast in runs/demo/forecast.png and .gif"
 
 demo/archive/CATALOG.csv: | setup
 	@mkdir -p demo
