@@ -43,14 +43,17 @@ demo/archive/CATALOG.csv: | setup
 	@mkdir -p demo
 	$(BIN)/python -m data_prep simulate --out demo/archive --events 160 --size 96 --frames 49
 
+# a thread for each: where processes fill the cores, threads of one would wait for each other at every step
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto -m "not slow and not launch and not hosts"
+	$(SIDE_BY_SIDE) -m "not slow and not launch and not hosts"
 
 test: setup
-	$(BIN)/pytest -q -n auto -m "not launch and not hosts"
+	$(SIDE_BY_SIDE) -m "not launch and not hosts"
 	$(BIN)/pytest -m "launch and not hosts" --durations 10
 
 test-hosts: setup
