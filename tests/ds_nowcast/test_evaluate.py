@@ -112,6 +112,27 @@ def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictu
     )
 
 
+def test_of_images_larger_than_trained_on_the_model_is_scored_in_tiles_too(
+    tmp_path: Path, config: Path, shards: Path, no_pictures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_run(tmp_path / "run", config, shards, ["nowcast.model.residual=false"], shape=(16, 16))
+    assert command(tmp_path / "run", shards) == 0
+    scores = scores_in(tmp_path / "run")
+    assert list(scores) == ["task", "model", *BASELINES, "tiles", "skill"] and "tiles" not in scores["skill"]
+    assert scores["tiles"]["counts"]["pixels"] == scores["model"]["counts"]["pixels"]
+    assert scores["tiles"]["mse"] != scores["model"]["mse"]  # its norms see a tile, not the image
+    assert "in tiles" in capsys.readouterr().out
+
+
+def test_in_tiles_a_model_of_persistence_is_persistence(
+    tmp_path: Path, config: Path, shards: Path, no_pictures: None
+) -> None:
+    made_run(tmp_path / "run", config, shards, ["nowcast.model.residual=true"], shape=(16, 16))
+    assert command(tmp_path / "run", shards) == 0
+    scores = scores_in(tmp_path / "run")
+    assert scores["tiles"]["mse"] == pytest.approx(scores["persistence"]["mse"], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("split", "relation"), [("train", "training data"), ("val", "used to choose the best step"), ("test", "held out")]
 )
