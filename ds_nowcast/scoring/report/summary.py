@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ds_nowcast.scoring.report.html import Html, facts, joined, tag
 from ds_nowcast.scoring.report.numbers import (
+    BASELINES,
     TILES,
     absent,
     at,
@@ -22,9 +23,6 @@ _WARNINGS = {  # of the relation of the scored data to those trained on
     "training data": "These windows were trained on: the scores say nothing about other weather.",
     "used to choose the best step": "The best step was chosen by these windows: the scores are a little too good.",
 }
-_MODES = (
-    "model: each image whole; tiles: in pieces of the training size that fade into each other, as forecasts are made"
-)
 _EVEN = 0.0005  # of skill: less than is shown
 
 
@@ -83,7 +81,6 @@ def _facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
         "Pixel": None if None in pixel else f"{sides} {'km' if km else 'degrees'}",
         "Unit of the archive": unit_text(str(task["unit"])) if "unit" in task else None,
         "Thresholds": _thresholds(scores),
-        "Modes": _MODES if TILES in scored(scores) else None,
         "Data split hash": str(task.get("index_hash", ""))[:12] or None,
     }
     return [(name, value) for name, value in known.items() if value]
@@ -105,7 +102,9 @@ def headlines(scores: dict[str, Any]) -> Html:
         tag("li", f"{name.capitalize()} was not scored{': ' if reason else ''}{reason}.")
         for name, reason in absent(scores).items()
     ]
-    verdicts = [tag("li", _verdict(scores, name)) for name in scored(scores)[1:]]
+    verdicts = [tag("li", _verdict(scores, name)) for name in _beside(scores)]
+    if TILES in scored(scores):
+        verdicts.append(tag("li", _in_tiles(scores)))
     note = (
         "Skill is (score - baseline) / (perfect - baseline): 1 is perfect, 0 is no better than the baseline, below 0 is "
         "worse. Every forecast was scored on the same windows and pixels: those seen in the last input frame and in the "
@@ -120,6 +119,17 @@ def headlines(scores: dict[str, Any]) -> Html:
     )
 
 
+def _beside(scores: dict[str, Any]) -> list[str]:
+    """The baselines that were scored."""
+    return [name for name in BASELINES if name in scored(scores)]
+
+
+def _in_tiles(scores: dict[str, Any]) -> str:
+    found = {line.name: value for line in HEADLINES if (value := value_at(scores, TILES, *line.path)) is not None}
+    told = ", ".join(f"{name} {number(value)}" for name, value in found.items())
+    return f"The model in tiles of the size it was trained on, as forecasts are made (above: each image whole): {told}."
+
+
 def _card(scores: dict[str, Any], line: Headline) -> Html:
     own = value_at(scores, "model", *line.path)
     rows = [
@@ -129,7 +139,7 @@ def _card(scores: dict[str, Any], line: Headline) -> Html:
             tag("td", number(value_at(scores, name, *line.path))),
             _skill_cell(skill(own, value_at(scores, name, *line.path), line.perfect)),
         )
-        for name in scored(scores)[1:]
+        for name in _beside(scores)
     ]
     top = tag(
         "tr", tag("th", "baseline", scope="col"), tag("th", "score", scope="col"), tag("th", "skill", scope="col")

@@ -74,3 +74,10 @@ def test_what_is_undefined_is_no_headline(scores: dict[str, Any]) -> None:
     scores["model"]["mse"], scores["persistence"]["mae"] = None, None
     made = headlines(scores)
     assert "<h3>MSE</h3>" not in made and "<td>–</td><td>–</td>" in made  # noqa: RUF001
+
+
+def test_the_model_in_tiles_is_told_beside_it_and_is_no_baseline(scores: dict[str, Any]) -> None:
+    with_tiles = scores | {"tiles": scores["model"]}
+    told = str(headlines(with_tiles))
+    assert "in tiles of the size it was trained on" in told and "Against tiles" not in told
+    assert told.count('<th scope="row">tiles') == 0 and "in tiles" not in str(headlines(scores))
