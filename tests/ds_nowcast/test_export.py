@@ -25,6 +25,10 @@ from tests.ds_nowcast.exporting.made import KINDS, trained
 from tests.launching import ROOT
 
 CPU = torch.device("cpu")
+# one of each file's kind with the slow tests; tracing all models takes minutes
+every_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "unet" else pytest.mark.hosts) for kind in KINDS]
+)
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_a_model_exported_as_safetensors_is_the_same_to_the_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_onnxruntime_forecasts_as_the_model_does_at_any_size_and_number(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +90,7 @@ def test_onnxruntime_forecasts_as_the_model_does_at_any_size_and_number(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_a_program_of_torch_export_forecasts_as_the_model_does(kind: str, tmp_path: Path) -> None:
     card = trained(tmp_path / "m.safetensors", kind)
     assert command(tmp_path / "m.safetensors", tmp_path / "o.pt2", "--quiet") == 0
