@@ -51,7 +51,7 @@ class Motion(NamedTuple):
 def motion_of(frames_BTHW: Tensor, seen_BTHW: Tensor) -> Motion:
     """The motion of echoes, constant over the frames; 0 in one frame, where nothing moves, and where nothing was seen."""
     levels = _pyramid(filled(frames_BTHW, seen_BTHW), seen_BTHW.float())
-    motion_B2hw = frames_BTHW.new_zeros(len(frames_BTHW), 2, 1, 1)
+    motion_B2hw = frames_BTHW.new_zeros(frames_BTHW.shape[0], 2, 1, 1)
     finest = levels[min(FINEST, len(levels) - 1)]
     for level in reversed(levels[finest.halvings :]):
         motion_B2hw = _refined(level, motion_B2hw) if frames_BTHW.shape[1] > 1 else motion_B2hw

@@ -19,7 +19,7 @@ class Lookup:
         self._rest_HW2 = _centres(rows, columns, images_BCHW.device)
         self._unit = 2 / columns, 2 / rows  # of `grid_sample`: the image is two wide and two high
         # what looking up rounds where nothing moves; taken off again, so that no offset gives the images to the bit
-        self._lost_BCHW = images_BCHW - self._sample(self._rest_HW2.expand(len(images_BCHW), -1, -1, -1))
+        self._lost_BCHW = images_BCHW - self._sample(self._rest_HW2.expand(images_BCHW.shape[0], -1, -1, -1))
 
     def at(self, offset_B2HW: Tensor) -> Tensor:
         """The images at (x, y) + offset, (B, C, H, W)."""

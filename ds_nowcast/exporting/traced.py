@@ -33,7 +33,9 @@ def traced(model: NowcastModel, card: ModelCard) -> Traced:
     logging.getLogger("torch.fx").setLevel(logging.ERROR)
     sides = [model.stride * max(3, 48 // model.stride), model.stride * max(4, 64 // model.stride)]
     try:
-        return Traced(_export(model, card.input_frames, (sides[0], sides[1]), _sides(model.stride)), True)
+        program = _export(model, card.input_frames, (sides[0], sides[1]), _sides(model.stride))
+        _run(program, card.input_frames, (8 * model.stride, 5 * model.stride), card.shape)
+        return Traced(program, True)
     except Exception:
         try:
             return Traced(_export(model, card.input_frames, card.shape, {}), False)
@@ -50,6 +52,13 @@ def _export(model: NowcastModel, frames: int, shape: tuple[int, int], sides: dic
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # where the sources lie on the disk
     return program
+
+
+def _run(program: ExportedProgram, frames: int, *shapes: tuple[int, int]) -> None:
+    """Raises where the graph holds for the sizes it was traced with alone, which tracing does not tell."""
+    with torch.no_grad():
+        for shape in shapes:
+            program.module()(torch.zeros(1, frames, *shape))
 
 
 def _sides(stride: int) -> dict[int, Any]:

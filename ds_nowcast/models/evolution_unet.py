@@ -110,7 +110,7 @@ class EvolutionUNet(Trunk):
         rows, columns = (side // self.motion_stride for side in past_BTHW.shape[-2:])
         frames_BTHW = past_BTHW[:, -FRAMES:].float()  # what was not seen is no echo here, as everywhere in the model
         if frames_BTHW.shape[1] == 1:  # of which no motion is known
-            return frames_BTHW.new_zeros(len(past_BTHW), self.leads, 2, rows, columns)
+            return frames_BTHW.new_zeros(past_BTHW.shape[0], self.leads, 2, rows, columns)
         flow = optical_flow(frames_BTHW, torch.ones_like(frames_BTHW, dtype=torch.bool))
         return -resized(flow.pixels_B2hw, rows, columns)[:, None].expand(-1, self.leads, -1, -1, -1)
 

@@ -11,10 +11,12 @@ from ds_nowcast.config.nowcast_keys import Thresholds
 from ds_nowcast.exported import ModelCard, TrainedOn, write_weights
 from ds_nowcast.models import build_model
 
+FLOW = "evolution_unet, flow"  # whose pyramid has as many levels as the image has room for
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "unet": ("unet", {"width": 8, "levels": 2}),
     "unet, batch norm": ("unet", {"width": 8, "levels": 2, "norm": "batch", "residual": True}),
     "evolution_unet": ("evolution_unet", {"width": 8, "levels": 2}),
+    FLOW: ("evolution_unet", {"width": 8, "levels": 2, "first_guess": "flow"}),
     "convnext_unet": ("convnext_unet", {"width": 8, "depth": 1}),
     "simvp gsta": ("simvp", {"spatial_width": 8, "spatial_depth": 2, "temporal_width": 16, "temporal_depth": 2}),
     "simvp incepu": (
