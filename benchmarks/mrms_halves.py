@@ -8,7 +8,6 @@ from data_prep.readers.files import RadarFile
 from data_prep.readers.mrms import MrmsReader
 
 PARTS = {"west": (0, 0, 3456, 4096), "east": (0, 4224, 3456, 2688)}  # first row and column, rows and columns
-FORMATS = {part: f"{__name__}_{part}" for part in PARTS}
 
 
 class Part(MrmsReader):

@@ -97,13 +97,13 @@ def evaluate(args: Namespace, launch: Launch) -> int:
                 out,
                 scores,
                 args.run,
-                lambda: cases_of(scored.records, model, card, shards, args.split, _seen(baselines)),
+                lambda: cases_of(scored.records, model, card, shards, args.split, _drawn(baselines)),
             )
     ranks.barrier()
     return 0
 
 
-def _seen(baselines: dict[str, Baseline]) -> dict[str, Baseline]:
+def _drawn(baselines: dict[str, Baseline]) -> dict[str, Baseline]:
     """Those that are worth a row of pictures: not one number."""
     return {name: baseline for name, baseline in baselines.items() if name != "climatology"}
 

@@ -23,7 +23,12 @@ DOORS = {
     },
     "webdataset": {"data_prep/building/task.py", "data_prep/workers/imports.py", "ds_nowcast/stream/pipeline.py"},
     "matplotlib": {"data_prep/pictures/canvas.py"},
-    "PIL": {"data_prep/pictures/film.py", "data_prep/pictures/gif.py", "data_prep/readers/png.py"},
+    "PIL": {
+        "data_prep/pictures/film.py",
+        "data_prep/pictures/gif.py",
+        "data_prep/pictures/indexed.py",
+        "data_prep/readers/png.py",
+    },
     "av": {"data_prep/pictures/film.py"},
     "h5py": {"data_prep/readers/hdf5.py", "data_prep/simulate.py"},
     "onnx": {"ds_nowcast/exporting/onnx_files.py"},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import io
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ def indexed_png(pixels_HWC: NDArray[np.uint8]) -> bytes:
 
     The 256 commonest that look different are exact; the rest, blends where a picture was scaled, become the nearest.
     """
+    from PIL import Image  # matplotlib's own
+
     height, width = pixels_HWC.shape[:2]
     red, green, blue = np.moveaxis(pixels_HWC.astype(np.uint32), -1, 0)
     colours, which, counts = np.unique(red << 16 | green << 8 | blue, return_inverse=True, return_counts=True)
@@ -24,15 +25,11 @@ def indexed_png(pixels_HWC: NDArray[np.uint8]) -> bytes:
     alike = (channels[commonest] >> 4) @ np.array([256, 16, 1])
     _, first = np.unique(alike, return_index=True)
     palette = channels[commonest[np.sort(first)[:_MOST]]]
-    rows = np.zeros((height, width + 1), np.uint8)  # each begins with its filter: 0, none
-    rows[:, 1:] = _nearest(channels, palette)[which].reshape(height, width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits each, by palette
-    parts = (
-        (b"IHDR", header),
-        (b"PLTE", palette.astype(np.uint8).tobytes()),
-        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in (*parts, (b"IEND", b"")))
+    picture = Image.fromarray(_nearest(channels, palette)[which].reshape(height, width))
+    picture.putpalette(palette.astype(np.uint8).tobytes())
+    content = io.BytesIO()
+    picture.save(content, "PNG", optimize=True)
+    return content.getvalue()
 
 
 def _nearest(colours: NDArray[np.int32], palette: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -42,8 +39,3 @@ def _nearest(colours: NDArray[np.int32], palette: NDArray[np.int32]) -> NDArray[
         (lengths - 2.0 * (piece @ palette.T)).argmin(-1) for piece in np.array_split(colours.astype(np.float64), 1 + len(colours) // 4096)
     ]  # fmt: skip
     return np.concatenate(pieces).astype(np.uint8)
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    """Of a PNG file (ISO/IEC 15948, section 5)."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from data_prep.errors import UserError, printable
 from data_prep.times import iso
+from ds_nowcast.baselines import BASELINES
 from ds_nowcast.comparing.files import (
     AGAIN,
-    BASELINES,
     MODEL,
     SCORES_NAME,
     WINDOWS_NAME,

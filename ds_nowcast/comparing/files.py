@@ -12,9 +12,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from data_prep.errors import UserError, printable
 from data_prep.frames import GridUnit
+from ds_nowcast.baselines import BASELINES
 from ds_nowcast.config.nowcast_keys import Thresholds
 
-MODEL, BASELINES = "model", ("persistence", "extrapolation", "climatology")
+MODEL = "model"
 SCORES_NAME, WINDOWS_NAME = "scores.json", "windows.jsonl"
 AGAIN = "evaluate the run again (python -m ds_nowcast.evaluate)"
 _Count = Annotated[int, Field(ge=0, lt=2**53)]  # whole as a float64 too

@@ -10,8 +10,9 @@ import numpy as np
 
 from data_prep.errors import UserError, counted
 from data_prep.frames import pixel_in_words, same_pixels
+from ds_nowcast.baselines import BASELINES
 from ds_nowcast.comparing.evaluated import Evaluated, Floats, WindowId, in_words
-from ds_nowcast.comparing.files import BASELINES, MODEL, SCORES_NAME, Task
+from ds_nowcast.comparing.files import MODEL, SCORES_NAME, Task
 
 SAME = "evaluate both on the same shards and split, with the same thresholds"
 _ALIKE = 1e-4  # relative difference of sums up to which two evaluations of a baseline are called the same

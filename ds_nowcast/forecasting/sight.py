@@ -16,10 +16,8 @@ from data_prep.readers import Each, Item, Result
 from data_prep.readers.unpacking import identity
 from data_prep.workers import Pool
 
-AGAIN_S = (
-    10.0,
-    600.0,
-)  # a file that could not be read is tried again after so long, then after twice that, up to the other
+AGAIN_S = (10.0, 600.0)
+"""A file that could not be read is tried again after so long, then after twice that, up to the other."""
 
 
 @dataclass
@@ -37,7 +35,7 @@ class _File:
 
 
 class Sight:
-    """clock: seconds that only grow."""
+    """What has been seen of the files. clock: seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

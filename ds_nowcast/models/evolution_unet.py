@@ -11,7 +11,7 @@ cheap, as motion is smooth and kept on every `motion_stride`-th pixel; and all i
 `mae` (docs/models.md).
 Beyond the image's edge, rain is as on the edge.
 
-With `first_guess: "flow"` motion starts at the optical flow of the last frames (baselines/motion.py) and the head says what
+With `first_guess: "flow"` motion starts at the optical flow of the last frames (motion/flow.py) and the head says what
 to add; what that flow alone would forecast is given to the trunk beside the past. It then begins at the extrapolation, not
 at persistence, and learns what the extrapolation does not know: that rain grows, decays and turns.
 
@@ -36,10 +36,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ds_nowcast.baselines.extrapolation import FRAMES
-from ds_nowcast.baselines.motion import motion_of as optical_flow
-from ds_nowcast.baselines.warping import resized
 from ds_nowcast.models import check_size
 from ds_nowcast.models.trunk import Trunk, TrunkOptions
+from ds_nowcast.motion.flow import motion_of as optical_flow
+from ds_nowcast.motion.warping import centres, resized, sampled
 
 # Model space per unit of the change's outputs, so that motion learns first: at 1, with a squared error in the loss, the
 # change painted what should have moved, and motion stayed at zero (docs/models.md).
@@ -135,34 +135,24 @@ class _Warp(nn.Module):
             rearrange(way_BTDhw, "b t d h w -> (b t) d h w"), (rows, columns), mode="bilinear", align_corners=False
         )
         way_BTHWD = rearrange(way_NDHW, "(b t) d h w -> b t h w d", b=last_B1HW.shape[0])
-        rest_HWD = places(rows, columns, way_BTHWD.device)
+        rest_HWD = centres(rows, columns, way_BTHWD.device)
         last_B1HW = last_B1HW.float()
-        moved_B1NW = _sample(last_B1HW, rearrange(rest_HWD + way_BTHWD, "b t h w d -> b (t h) w d"))
+        moved_B1NW = sampled(last_B1HW, rearrange(rest_HWD + way_BTHWD, "b t h w d -> b (t h) w d"))
         moved_BTHW = rearrange(moved_B1NW, "b 1 (t h) w -> b t h w", h=rows)
         # What sampling loses where nothing moves is taken off again, so that zero motion is persistence to the bit.
-        return last_B1HW + (moved_BTHW - _sample(last_B1HW, rest_HWD.expand(last_B1HW.shape[0], -1, -1, -1)))
+        return last_B1HW + (moved_BTHW - sampled(last_B1HW, rest_HWD.expand(last_B1HW.shape[0], -1, -1, -1)))
 
 
 def compose(motion_BTDhw: Tensor) -> Tensor:
     """The whole way back, D(t) above, of per-lead offsets v(t); both in the unit of `grid_sample`, (B, T, 2, h, w)."""
-    rest_hwD = places(motion_BTDhw.shape[-2], motion_BTDhw.shape[-1], motion_BTDhw.device)
+    rest_hwD = centres(motion_BTDhw.shape[-2], motion_BTDhw.shape[-1], motion_BTDhw.device)
     ways_BDhw: list[Tensor] = []
     for motion_BDhw in motion_BTDhw.unbind(dim=1):
         if ways_BDhw:
-            before_BDhw = _sample(ways_BDhw[-1], rest_hwD + rearrange(motion_BDhw, "b d h w -> b h w d"))
+            before_BDhw = sampled(ways_BDhw[-1], rest_hwD + rearrange(motion_BDhw, "b d h w -> b h w d"))
             motion_BDhw = motion_BDhw + before_BDhw
         ways_BDhw.append(motion_BDhw)
     return torch.stack(ways_BDhw, dim=1)
-
-
-def places(rows: int, columns: int, device: torch.device) -> Tensor:
-    """Centres (H, W, 2) of pixels, x then y, as `grid_sample` counts without aligned corners: edges at -1 and 1."""
-    x_W, y_H = ((2 * torch.arange(n, device=device, dtype=torch.float32) + 1) / n - 1 for n in (columns, rows))
-    return torch.stack(torch.meshgrid(x_W, y_H, indexing="xy"), dim=-1)
-
-
-def _sample(images_BCHW: Tensor, at_BHWD: Tensor) -> Tensor:
-    return functional.grid_sample(images_BCHW, at_BHWD, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def build(options: Options, input_frames: int, output_frames: int) -> EvolutionUNet:

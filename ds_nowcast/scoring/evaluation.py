@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,6 +19,7 @@ from ds_nowcast.scoring.records import WindowRecord, WindowSums, window_sums
 from ds_nowcast.scoring.scores import Scores, ScoreSetting
 from ds_nowcast.stream.pipeline import StepCodes, evaluation_stream, padding
 from ds_nowcast.stream.windows import Sample
+from ds_nowcast.threads import one_thread
 
 Predict = Callable[[torch.Tensor], torch.Tensor]  # past (B, T_in, H, W) float32 -> (B, T_out, H, W), model space
 MODEL = "model"
@@ -134,8 +134,8 @@ class Evaluation:
         weight_B = (torch.tensor(batch.positions) >= 0).to(self._ranks.device)
         scored_BTHW = w.valid_BTHW & w.seen_BHW[:, None]
         forecasts = {MODEL: predict(w.past_BTHW).float().clamp(0.0, 1.0)}
+        forecasts |= {name: baseline(w, self._data.output_frames) for name, baseline in self._baselines.items()}
         with one_thread():
-            forecasts |= {name: baseline(w, self._data.output_frames) for name, baseline in self._baselines.items()}
             for name, forecast_BTHW in forecasts.items():
                 scores[name].update(forecast_BTHW, w.target_BTHW, scored_BTHW, weight_B)
             if not self._setting.full:
@@ -166,17 +166,6 @@ class Evaluation:
             [record for part, _ in everywhere for record in part],
             [sample for _, samples in everywhere for sample in samples],
         )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For what is made of many small steps: its threads would wait for each other at every one, on busy cores for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def selected(scores: dict[str, Any], select: str) -> float:

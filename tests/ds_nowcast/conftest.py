@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.ds_nowcast.made_model import THREE_TO_TWO, made_run
 from tests.shard_maker import make_shards, moving_blobs
 
 TINY: dict[str, Any] = {
@@ -46,3 +47,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.json"
     path.write_text(json.dumps(TINY))
     return path
+
+
+@pytest.fixture(scope="session")
+def dutch_run(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
+    """A run whose model takes three frames of rain rates on KNMI's pixels and forecasts the last of them twice."""
+    folder = tmp_path_factory.mktemp("dutch")
+    codes = [moving_blobs(np.random.default_rng(0), frames=5, size=8)]
+    shards = make_shards(folder / "shards", {"train": codes}, encoding="dbz8")
+    made_run(folder / "run", config, shards, THREE_TO_TWO, unit="mm/h")
+    return folder / "run"

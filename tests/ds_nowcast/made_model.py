@@ -10,6 +10,8 @@ from ds_nowcast.config import load_config
 from ds_nowcast.exported import ModelCard, card_of, write_weights
 from ds_nowcast.models import build_model
 
+THREE_TO_TWO = ["nowcast.data.input_frames=3", "nowcast.data.output_frames=2"]
+
 
 def made_run(folder: Path, config: Path, shards: Path, settings: list[str], **changes: Any) -> ModelCard:
     """Writes run.json, model.safetensors and model.json; `changes` are made to the card, after the weights were."""

@@ -30,32 +30,20 @@ from ds_nowcast.forecasting.newest import newest_run
 from tests.data_prep import mortal_reader
 from tests.data_prep.fake_reader import RAIN
 from tests.data_prep.readers.conftest import KNMI_ATTRIBUTES, MakeKnmi, MakeSevir, make_knmi, make_sevir, vil
-from tests.ds_nowcast.made_model import made_run
+from tests.ds_nowcast.made_model import THREE_TO_TWO, made_run
 from tests.launching import ROOT
-from tests.shard_maker import make_shards, moving_blobs
 
 __all__ = ["make_knmi", "make_sevir", "vil"]  # fixtures
 
 NEWEST = "2019-05-12T18:35:00Z"  # the last of SEVIR_ROW's three frames
-SETTINGS = ["nowcast.data.input_frames=3", "nowcast.data.output_frames=2"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, config: Path, shards: Path) -> Path:
     """A model of three frames of VIL that forecasts the last frame twice."""
     folder = tmp_path_factory.mktemp("forecast") / "run"
-    made_run(folder, config, shards, SETTINGS)
+    made_run(folder, config, shards, THREE_TO_TWO)
     return folder
-
-
-@pytest.fixture(scope="module")
-def dutch_run(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    """The same for rain rates on KNMI's pixels."""
-    folder = tmp_path_factory.mktemp("dutch")
-    codes = [moving_blobs(np.random.default_rng(0), frames=5, size=8)]
-    made_run(folder / "run", config, make_shards(folder / "shards", {"train": codes}, encoding="dbz8"), SETTINGS,
-             unit="mm/h")  # fmt: skip
-    return folder / "run"
 
 
 @pytest.fixture

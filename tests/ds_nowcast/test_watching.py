@@ -11,31 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import xarray
 
 from ds_nowcast import forecast
 from ds_nowcast.forecasting import outputs
 from tests.data_prep.readers.conftest import MakeKnmi, make_knmi
-from tests.ds_nowcast.made_model import made_run
-from tests.ds_nowcast.test_forecast import SETTINGS, knmi
+from tests.ds_nowcast.test_forecast import knmi
 from tests.launching import ROOT
-from tests.shard_maker import make_shards, moving_blobs
 
 __all__ = ["MakeKnmi", "knmi", "make_knmi"]  # fixtures
 
 NAME = "rain_%Y%m%dT%H%M.nc"
 PATIENCE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def dutch_run(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    folder = tmp_path_factory.mktemp("dutch")
-    codes = [moving_blobs(np.random.default_rng(0), frames=5, size=8)]
-    made_run(folder / "run", config, make_shards(folder / "shards", {"train": codes}, encoding="dbz8"), SETTINGS,
-             unit="mm/h")  # fmt: skip
-    return folder / "run"
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from data_prep.errors import printable
+from ds_nowcast.baselines import BASELINES
 
-BASELINES = ("persistence", "extrapolation", "climatology")
 TILES = "tiles"  # the model again, in tiles, where images are larger than it was trained on
 FORECASTS = ("model", *BASELINES, TILES)  # in the order of their looks in charts
 DASH = "\N{EN DASH}"  # what is undefined
@@ -54,13 +54,6 @@ def absent(scores: dict[str, Any]) -> dict[str, str]:
 def labels(scores: dict[str, Any]) -> list[str]:
     """The thresholds as the scores name them."""
     return list(at(scores, "model", "csi_pooled") or {})
-
-
-def skill(score: float | None, reference: float | None, perfect: float) -> float | None:
-    """(score - reference) / (perfect - reference): 1 is perfect, 0 as good as the reference (Wilks 2011, eq. 8.4)."""
-    if score is None or reference is None or reference == perfect:
-        return None
-    return (score - reference) / (perfect - reference)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ds_nowcast.baselines import BASELINES
 from ds_nowcast.scoring.report.html import Html, facts, joined, tag
 from ds_nowcast.scoring.report.numbers import (
-    BASELINES,
     TILES,
     absent,
     at,
@@ -14,10 +14,10 @@ from ds_nowcast.scoring.report.numbers import (
     number,
     scored,
     signed,
-    skill,
     unit_text,
     value_at,
 )
+from ds_nowcast.scoring.skill import skill
 
 _WARNINGS = {  # of the relation of the scored data to those trained on
     "training data": "These windows were trained on: the scores say nothing about other weather.",

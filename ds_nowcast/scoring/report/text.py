@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ds_nowcast.scoring.report.numbers import BASELINES, TILES, at, scored, value_at
+from ds_nowcast.baselines import BASELINES
+from ds_nowcast.scoring.report.numbers import TILES, at, scored, value_at
 
 _HEADS = {"persistence": "persist.", "extrapolation": "extrap.", "climatology": "climat.", TILES: "in tiles"}
 

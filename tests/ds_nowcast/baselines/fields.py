@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ds_nowcast.model_space import Windows
+from ds_nowcast.motion.flow import motion_of
 
 INPUT, LEADS = 5, 4
 Place = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -46,3 +47,18 @@ def windows_of(frames_BTHW: Tensor, seen_BTHW: Tensor | None = None) -> Windows:
 def error(forecast_BTHW: Tensor, windows: Windows) -> float:
     """Mean squared error."""
     return float((forecast_BTHW - windows.target_BTHW).square().mean())
+
+
+def motion_in(frames_BTHW: Tensor, seen_BTHW: Tensor | None = None) -> Tensor:
+    """Motion (2, h, w) of the last input frames, nodes 8 pixels apart."""
+    windows = windows_of(frames_BTHW, seen_BTHW)
+    found = motion_of(windows.past_BTHW[:, -4:], windows.past_seen[:, -4:])
+    assert found.spacing == 8
+    return found.pixels_B2hw[0]
+
+
+def still_hole() -> Tensor:
+    """A disc and the right margin that the radar never sees."""
+    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+    seen_HW = ((x - 60) ** 2 + (y - 50) ** 2 > 22**2) & (x < 108)
+    return seen_HW.expand(1, INPUT + LEADS, -1, -1)

@@ -14,8 +14,8 @@ from data_prep.readers.file_reader import FileReader
 from data_prep.readers.knmi import KnmiReader
 from data_prep.readers.mrms import MrmsReader
 from ds_nowcast.baselines import extrapolation, persistence
-from ds_nowcast.baselines.motion import motion_of
 from ds_nowcast.model_space import ModelSpace, Windows
+from ds_nowcast.motion.flow import motion_of
 
 DBZ8 = ENCODINGS["dbz8"]
 TILE = 128

@@ -10,9 +10,18 @@ from torch import Tensor
 
 from ds_nowcast.baselines import extrapolation, persistence
 from ds_nowcast.baselines.extrapolation import ways_back
-from ds_nowcast.baselines.filling import filled
-from ds_nowcast.baselines.motion import Motion, motion_of
-from tests.ds_nowcast.baselines.fields import INPUT, LEADS, Place, error, frames_of, shift, windows_of
+from ds_nowcast.motion.flow import Motion, motion_of
+from tests.ds_nowcast.baselines.fields import (
+    INPUT,
+    LEADS,
+    Place,
+    error,
+    frames_of,
+    motion_in,
+    shift,
+    still_hole,
+    windows_of,
+)
 
 MIDDLE = 63.5
 
@@ -31,21 +40,6 @@ def turning(degrees: float) -> Place:
 def shearing(rate: float) -> Place:
     """The upper half moves to the left, the lower one to the right, the faster the farther out."""
     return lambda x, y, number: (x - rate * (y - MIDDLE) * number, y)
-
-
-def motion_in(frames_BTHW: Tensor, seen_BTHW: Tensor | None = None) -> Tensor:
-    """Motion (2, h, w) of the last input frames, nodes 8 pixels apart."""
-    windows = windows_of(frames_BTHW, seen_BTHW)
-    found = motion_of(windows.past_BTHW[:, -4:], windows.past_seen[:, -4:])
-    assert found.spacing == 8
-    return found.pixels_B2hw[0]
-
-
-@pytest.mark.parametrize(("u", "v"), [(0.3, 0.1), (2.0, -1.0), (-4.5, 3.25), (8.0, -6.0), (16.0, 8.0)])
-def test_a_shift_is_found_to_a_fraction_of_a_pixel_everywhere(u: float, v: float) -> None:
-    found_2hw = motion_in(frames_of(shift(u, v)))
-    off_hw = (found_2hw - torch.tensor([u, v])[:, None, None]).norm(dim=0)
-    assert off_hw.median() < 0.05 and off_hw.max() < 0.3
 
 
 @pytest.mark.parametrize(("u", "v"), [(2.0, -1.0), (-4.5, 3.25)])
@@ -88,14 +82,6 @@ def test_a_turn_is_followed_along_its_circle() -> None:
     assert (there - radius)[inside].abs().max() < 0.5
 
 
-def test_dry_areas_have_the_motion_of_the_rain_beside_them() -> None:
-    frames = frames_of(shift(3.0, 1.0))
-    for number, frame_HW in enumerate(frames[0]):
-        frame_HW[:, : 64 + 3 * number] = 0.0  # an edge that moves along
-    found_2hw = motion_in(frames)
-    assert (found_2hw[:, :, :4] - torch.tensor([3.0, 1.0])[:, None, None]).norm(dim=0).max() < 1.0
-
-
 @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
 def test_frames_without_a_gradient_have_no_motion_and_are_persistence(value: float) -> None:
     windows = windows_of(torch.full((1, INPUT + LEADS, 50, 70), value))
@@ -115,23 +101,6 @@ def test_of_one_frame_the_forecast_is_persistence() -> None:
     assert torch.equal(extrapolation.forecast(windows, LEADS), persistence.forecast(windows, LEADS))
 
 
-def still_hole() -> Tensor:
-    """A disc and the right margin that the radar never sees."""
-    y, x = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
-    seen_HW = ((x - 60) ** 2 + (y - 50) ** 2 > 22**2) & (x < 108)
-    return seen_HW.expand(1, INPUT + LEADS, -1, -1)
-
-
-def test_what_is_not_seen_makes_no_motion() -> None:
-    """A still hole in moving rain is no still edge, and a hole that moves over still rain is no motion."""
-    found_2hw = motion_in(frames_of(shift(4.0, -2.0)), still_hole())
-    off_hw = (found_2hw - torch.tensor([4.0, -2.0])[:, None, None]).norm(dim=0)
-    assert off_hw.median() < 0.1 and off_hw.max() < 1.0
-    moving_hole = torch.stack([still_hole()[0, 0].roll(6 * n, 1) for n in range(INPUT + LEADS)])[None]
-    assert motion_in(frames_of(shift(0.0, 0.0)), moving_hole).abs().max() < 0.06
-    assert motion_in(torch.full((1, INPUT + LEADS, 128, 128), 0.5), moving_hole).abs().max() == 0
-
-
 def test_what_is_not_seen_moves_in_neither_dry_nor_as_an_edge() -> None:
     """Even rain over all the image stays even rain at every lead, whatever the holes and the motion."""
     frames = 0.5 + 0.02 * frames_of(shift(4.0, -2.0))
@@ -139,14 +108,3 @@ def test_what_is_not_seen_moves_in_neither_dry_nor_as_an_edge() -> None:
     forecast_BTHW = extrapolation.forecast(windows, LEADS)
     assert motion_in(frames, still_hole()).norm(dim=0).median() > 3
     assert forecast_BTHW.min() >= 0.5 - 1e-5 and forecast_BTHW.max() < 0.52
-
-
-def test_unseen_pixels_are_as_the_seen_ones_near_them() -> None:
-    image = torch.arange(30.0).view(1, 1, 5, 6)
-    seen = torch.ones(1, 1, 5, 6, dtype=torch.bool)
-    seen[0, 0, 1, 1] = seen[0, 0, :, 4:] = False
-    out = filled(torch.where(seen, image, torch.nan), seen)[0, 0]
-    assert torch.equal(out[:, :4][seen[0, 0, :, :4]], image[0, 0, :, :4][seen[0, 0, :, :4]])
-    assert out[1, 1] == (0 + 1 + 6) / 3  # the other three of its block
-    assert out[:, 4:].min() >= 0 and out[:, 4:].max() <= 27
-    assert not filled(torch.full((1, 1, 5, 6), torch.nan), torch.zeros_like(seen)).any()

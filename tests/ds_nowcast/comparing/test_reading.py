@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
+from ds_nowcast.baselines import BASELINES
+from ds_nowcast.comparing import files
 from ds_nowcast.comparing.evaluated import read_run, read_runs
 from ds_nowcast.comparing.matching import matched
 from tests.ds_nowcast.comparing.made_runs import Line, made_lines, written_run
@@ -175,3 +177,8 @@ def test_more_numbers_than_json_can_nest_are_damage(run: Path) -> None:
     assert "scores.json is damaged" in refusal(run)
     (run / "scores.json").write_text(json.dumps([1]))
     assert "scores.json is damaged" in refusal(run)
+
+
+def test_every_baseline_has_its_place_in_both_files() -> None:
+    for file in (files.ScoresFile, files.WindowLine):
+        assert set(BASELINES) <= file.model_fields.keys()

@@ -13,7 +13,8 @@ from data_prep.errors import UserError
 from ds_nowcast.baselines import extrapolation
 from ds_nowcast.model_space import Windows
 from ds_nowcast.models import build_model, outline
-from ds_nowcast.models.evolution_unet import CHANGE_UNIT, EvolutionUNet, compose, places
+from ds_nowcast.models.evolution_unet import CHANGE_UNIT, EvolutionUNet, compose
+from ds_nowcast.motion.warping import centres
 
 
 def small(outputs: int = 3, **options: object) -> EvolutionUNet:
@@ -79,7 +80,7 @@ def test_motion_is_bounded() -> None:
 def test_composed_ways_are_those_of_particles_followed_back_one_lead_at_a_time() -> None:
     # Under a turn and a stretch the way back is linear in place, which bilinear sampling holds exactly.
     step = torch.tensor([[0.97, 0.1], [-0.1, 0.97]]) * 0.9  # places one lead before; all stay inside
-    rest = places(12, 18, torch.device("cpu"))
+    rest = centres(12, 18, torch.device("cpu"))
     motion = (rest @ step.T - rest).permute(2, 0, 1).expand(2, 5, -1, -1, -1)
     ways = compose(motion)
     for lead in range(1, 6):

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ds_nowcast.baselines.filling import filled, halved
-from ds_nowcast.baselines.warping import Lookup, resized
+from ds_nowcast.motion.filling import filled, halved
+from ds_nowcast.motion.warping import Lookup, resized
 
 COARSEST = 8  # pixels on a side that the coarsest image has at least
 FINEST = 1  # times the finest image of which motion is measured is halved

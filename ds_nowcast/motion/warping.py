@@ -16,7 +16,7 @@ class Lookup:
     def __init__(self, images_BCHW: Tensor) -> None:
         self._images_BCHW = images_BCHW
         rows, columns = images_BCHW.shape[-2:]
-        self._rest_HW2 = _centres(rows, columns, images_BCHW.device)
+        self._rest_HW2 = centres(rows, columns, images_BCHW.device)
         self._unit = 2 / columns, 2 / rows  # of `grid_sample`: the image is two wide and two high
         # what looking up rounds where nothing moves; taken off again, so that no offset gives the images to the bit
         self._lost_BCHW = images_BCHW - self._sample(self._rest_HW2.expand(images_BCHW.shape[0], -1, -1, -1))
@@ -28,9 +28,12 @@ class Lookup:
         return self._sample(at_BHW2) + self._lost_BCHW
 
     def _sample(self, at_BHW2: Tensor) -> Tensor:
-        return functional.grid_sample(
-            self._images_BCHW, at_BHW2, mode="bilinear", padding_mode="border", align_corners=False
-        )
+        return sampled(self._images_BCHW, at_BHW2)
+
+
+def sampled(images_BCHW: Tensor, at_BHW2: Tensor) -> Tensor:
+    """The images at places in the unit of `grid_sample`, bilinear, (B, C, H, W)."""
+    return functional.grid_sample(images_BCHW, at_BHW2, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def resized(fields_BCHW: Tensor, rows: int, columns: int) -> Tensor:
@@ -38,7 +41,7 @@ def resized(fields_BCHW: Tensor, rows: int, columns: int) -> Tensor:
     return functional.interpolate(fields_BCHW, (rows, columns), mode="bilinear", align_corners=False)
 
 
-def _centres(rows: int, columns: int, device: torch.device) -> Tensor:
+def centres(rows: int, columns: int, device: torch.device) -> Tensor:
     """Centres (H, W, 2) of pixels, x then y, as `grid_sample` counts without aligned corners: edges at -1 and 1."""
     x_W, y_H = ((2 * torch.arange(n, device=device, dtype=torch.float32) + 1) / n - 1 for n in (columns, rows))
     return torch.stack(torch.meshgrid(x_W, y_H, indexing="xy"), dim=-1)
