@@ -25,7 +25,9 @@ from tests.shard_maker import make_shards, moving_blobs
 
 LABELS = ["16", "74", "133", "160", "181", "219"]
 COUNTS = ["hits", "misses", "false_alarms", "correct_negatives", "pixels"]
-PICTURES = {f"{name}.png" for name in ("case_best", "case_median", "case_worst", "csi_by_lead", "error_by_lead")}
+CHARTS = ("blur", "by_threshold", "csi_by_lead", "detection_by_lead", "error_by_lead", "fss_by_scale", "performance",
+          "quantiles", "spectra")  # fmt: skip
+REPORT = sorted(["index.html", *(f"{name}.png" for name in (*CHARTS, "case_best", "case_median", "case_worst"))])
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,7 @@ def test_scores_and_pictures_stand_in_the_run_folder(
     printed = capsys.readouterr()
     assert printed.out.startswith("10 windows of split test (held out), 3 leads of 5 min\n") and printed.err == ""
     assert printed.out.endswith(f"scores in {run / 'scores.json'}, report in {run / 'report' / 'index.html'}\n")
-    assert {path.name for path in (run / "report").iterdir()} > PICTURES | {"index.html"}
+    assert sorted(path.name for path in (run / "report").iterdir()) == REPORT
 
 
 def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictures: None) -> None:

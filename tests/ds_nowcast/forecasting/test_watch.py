@@ -15,7 +15,7 @@ import pytest
 from data_prep.errors import DataError, UserError
 from data_prep.readers.knmi import KnmiReader
 from ds_nowcast.exported import ModelCard
-from ds_nowcast.forecasting import newest, sight, watch
+from ds_nowcast.forecasting import newest, sight
 from ds_nowcast.forecasting.newest import Observed
 from ds_nowcast.forecasting.watch import Watch
 from tests.data_prep.mortal_reader import MortalReader
@@ -259,4 +259,3 @@ def test_a_folder_as_a_source_of_stores_is_refused(tmp_path: Path, capsys: pytes
 
     assert Desk(tmp_path / "in", Stores()).looks() == []
     assert "is not an ordinary file; --watch looks at files" in told(capsys)[0]
-    assert watch.SETTLED_S > 0
