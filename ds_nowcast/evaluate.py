@@ -24,6 +24,7 @@ from ds_nowcast.config import load_config
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.tiling import forecast_domain
+from ds_nowcast.forecasting.turned import TURNED, Turned
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.model_space import Windows
 from ds_nowcast.models import NowcastModel, check_size
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which.add_argument("--model", type=Path, metavar="FILE", help="a .safetensors file with its .json beside it")
     options.add_argument("--shards", required=True, metavar="DIR", help="shards folder")
     options.add_argument("--split", required=True, metavar="NAME", help="split of the shards folder to score on")
+    options.add_argument("--turned", action="store_true", help=TURNED)
     options.add_argument(
         "--out",
         type=Path,
@@ -68,6 +70,8 @@ def evaluate(args: Namespace, launch: Launch) -> int:
     torch.set_num_threads(ranks.threads)
     model, card = open_model(args.run, args.model, ranks.device)
     check_shards(card, shards, model.stride)
+    if args.turned:
+        model = Turned(model)
 
     data = _with_room(card.data(args.split), card.micro_batch, shards)
     baselines, absent = baselines_for(shards.index, card.trained_on.split)
@@ -91,7 +95,7 @@ def evaluate(args: Namespace, launch: Launch) -> int:
         )
     if ranks.first:
         with writing(out):
-            scores = scores_of(scored, card, shards, args.split, absent)
+            scores = scores_of(scored, card, shards, args.split, absent, turned=args.turned)
             _write(out, scores, scored.records)
             _report(
                 out,
@@ -172,8 +176,10 @@ def check_shards(card: ModelCard, shards: Shards, stride: int) -> None:
     check_size(stride, *index.shape)
 
 
-def scores_of(scored: Scored, card: ModelCard, shards: Shards, split: str, absent: dict[str, str]) -> dict[str, Any]:
-    """The content of `scores.json`. absent: why a baseline was not scored."""
+def scores_of(
+    scored: Scored, card: ModelCard, shards: Shards, split: str, absent: dict[str, str], *, turned: bool
+) -> dict[str, Any]:
+    """The content of `scores.json`. absent: why a baseline was not scored. turned: whether the model was `Turned`."""
     index = shards.index
     task = {
         "frames": card.input_frames,
@@ -187,7 +193,7 @@ def scores_of(scored: Scored, card: ModelCard, shards: Shards, split: str, absen
         "split": split,
         "data": _relation(card, shards, split),
         "index_hash": shards.hash,
-        "model": {"name": card.name, "parameters": card.parameters, "step": card.step},
+        "model": {"name": card.name, "parameters": card.parameters, "step": card.step, "turned": turned},
         "versions": {name: _version(name) for name in ("ds-nowcast", "torch")},
     }
     references = [name for name in scored.scores if name not in (MODEL, TILES)]

@@ -23,6 +23,7 @@ from ds_nowcast.forecasting.newest import Observed, newest_frames
 from ds_nowcast.forecasting.outputs import Outputs
 from ds_nowcast.forecasting.stopping import StoppedError, Stopping
 from ds_nowcast.forecasting.tiling import MODES, Mode
+from ds_nowcast.forecasting.turned import TURNED
 from ds_nowcast.forecasting.watch import Watch
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.ranks import device_of
@@ -60,6 +61,7 @@ def _add_models(options: ArgumentParser) -> None:
         default=[],
         help="a .safetensors file with its .json beside it",
     )
+    options.add_argument("--turned", action="store_true", help=f"each model's forecast is {TURNED}")
     options.add_argument(
         "--mode",
         choices=MODES,
@@ -106,7 +108,7 @@ def forecast(args: Namespace) -> int:
     reader = reader_named(args.format)
     if args.watch and not isinstance(reader, FileReader):
         raise UserError(f"an archive of format {args.format} does not grow by files of frames; leave --watch out")
-    members = open_members(args.run, args.model, args.mode, device)
+    members = open_members(args.run, args.model, args.mode, device, turned=args.turned)
     making = _Making(members, args.mode, device, outputs, args.quiet)
     if isinstance(reader, FileReader) and args.watch:
         _watch(Watch(reader, args.source, members[0].card, args.product), args.every, making)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data_prep.errors import UserError
 from ds_nowcast.exported import ModelCard, open_model
 from ds_nowcast.forecasting.tiling import Mode, check_mode, forecast_domain
+from ds_nowcast.forecasting.turned import Turned
 from ds_nowcast.models import NowcastModel
 
 KIND = ("input_frames", "output_frames", "encoding", "unit", "cadence_s", "pixel", "pixel_unit")
@@ -36,8 +37,10 @@ class Forecast(NamedTuple):
     spread_LHW: NDArray[np.float32] | None  # standard deviation of the members (divisor: one less than they are)
 
 
-def open_members(runs: Iterable[Path], models: Iterable[Path], mode: Mode, device: torch.device) -> tuple[Member, ...]:
-    """The models of run folders and of .safetensors files.
+def open_members(
+    runs: Iterable[Path], models: Iterable[Path], mode: Mode, device: torch.device, *, turned: bool = False
+) -> tuple[Member, ...]:
+    """The models of run folders and of .safetensors files. turned: each in its mean over quarter turns.
 
     Raises UserError as `open_model`, where they are not of one kind or the same, or `mode` is not for one of them.
     """
@@ -56,7 +59,7 @@ def open_members(runs: Iterable[Path], models: Iterable[Path], mode: Mode, devic
         _check_alike(members[0], member)
         if member.file.resolve() in (other.file.resolve() for other in members[:number]):
             raise UserError(f"{member.file} is given twice; give each member of an ensemble once")
-    return members
+    return tuple(member._replace(model=Turned(member.model)) for member in members) if turned else members
 
 
 def _check_alike(first: Member, other: Member) -> None:

@@ -135,6 +135,16 @@ def test_in_tiles_a_model_of_persistence_is_persistence(
     assert scores["tiles"]["mse"] == pytest.approx(scores["persistence"]["mse"], rel=1e-6)
 
 
+def test_over_quarter_turns_another_model_is_scored_and_said_to_be(
+    run: Path, shards: Path, no_pictures: None, tmp_path: Path
+) -> None:
+    assert command(run, shards) == command(run, shards, "test", "--turned", "--out", tmp_path / "turned") == 0
+    plain, turned = scores_in(run), scores_in(tmp_path / "turned")
+    assert not plain["task"]["model"].pop("turned") and turned["task"]["model"].pop("turned")
+    assert turned["model"]["mse"] < plain["model"]["mse"]  # of a mean: noise is what these weights are
+    assert {**turned, "model": 0, "skill": 0} == {**plain, "model": 0, "skill": 0}
+
+
 @pytest.mark.parametrize(
     ("split", "relation"), [("train", "training data"), ("val", "used to choose the best step"), ("test", "held out")]
 )

@@ -76,6 +76,7 @@ def _facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
         "Windows": f"{int(value_at(task, 'windows') or 0):,}",
         "Parameters": None if parameters is None else f"{int(parameters):,}",
         "Optimizer step": None if step is None else f"{int(step):,}",
+        "Forecasts": "mean over four quarter turns" if at(task, "model", "turned") else None,
         "Task": f"{frames} frames → {leads} leads of {minutes:g} min",
         "Furthest lead": f"{leads * minutes:g} min",
         "Pixel": None if None in pixel else f"{sides} {'km' if km else 'degrees'}",

@@ -40,6 +40,16 @@ def test_an_ensemble_gives_its_members_mean_and_standard_deviation(files: list[P
     assert made.spread_LHW[seen].max() > 0.01
 
 
+def test_turned_each_member_forecasts_its_mean_over_quarter_turns(files: list[Path]) -> None:
+    made = forecast_of(open_members([], files[:1], "tiles", CPU, turned=True), CODES, "tiles", CPU).values_LHW
+    of_turned = forecast_of(
+        open_members([], files[:1], "tiles", CPU, turned=True), np.rot90(CODES, 1, (1, 2)).copy(), "tiles", CPU
+    ).values_LHW
+    np.testing.assert_allclose(np.rot90(of_turned, -1, (1, 2)), made, rtol=1e-3, atol=1e-3)
+    plain = forecast_of(open_members([], files[:1], "tiles", CPU), CODES, "tiles", CPU).values_LHW
+    assert np.nanmax(np.abs(made - plain)) > 0.1
+
+
 def test_what_made_the_forecast_names_each_member(files: list[Path]) -> None:
     members = open_members([], files[:2], "tiles", CPU)
     assert source_of(members[:1]).startswith("DS-Nowcast unet, ")
