@@ -19,8 +19,8 @@ from data_prep.readers import Scan
 from data_prep.readers.file_reader import FileReader
 from data_prep.times import iso, utc
 from ds_nowcast.exported import ModelCard
+from ds_nowcast.forecasting.arrivals import Arrivals
 from ds_nowcast.forecasting.newest import Observed, guarded, latest_run, read_run
-from ds_nowcast.forecasting.sight import Sight
 
 SETTLED_S = 2.0  # a file that has not changed for so long is whole
 _AHEAD = timedelta(hours=1)  # of our clock; a time farther ahead is wrong, and would be the newest for good
@@ -40,19 +40,19 @@ class Watch:
     card: ModelCard
     product: str | None = None
     clock: Callable[[], float] = time.monotonic
-    _sight: Sight = field(init=False)
+    _arrivals: Arrivals = field(init=False)
     _done: datetime | None = field(init=False, default=None)
     _again: bool = field(init=False, default=False)
     _told: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self._sight = Sight(self.clock)
+        self._arrivals = Arrivals(self.clock)
 
     def run(self, every_s: float, make: Make) -> None:
         """Looks every so many seconds, without end. Raises what `make` raises, but for DataError."""
         while True:
             self.look(make)
-            time.sleep(min(every_s, SETTLED_S) if self._sight.unsettled else every_s)
+            time.sleep(min(every_s, SETTLED_S) if self._arrivals.unsettled else every_s)
 
     def look(self, make: Make) -> None:
         """One look. `make` is given the newest frames, where they are new, and when reading them began, by the clock.
@@ -62,7 +62,7 @@ class Watch:
         """
         began_s = self.clock()
         try:
-            if not (self._sight.look(self._paths()) or self._again):
+            if not (self._arrivals.look(self._paths()) or self._again):
                 return
             past, wrong = self._newest()
             self._again = False
@@ -88,8 +88,8 @@ class Watch:
     def _newest(self) -> tuple[Observed | None, list[str]]:
         """The newest frames where they are complete and newer than those of the last forecast; and what is wrong."""
         with guarded() as pool:
-            while settled := self._sight.settled:
-                scan = self.reader.scan([str(path) for path in settled], self.product, self._sight.each(pool))
+            while settled := self._arrivals.settled:
+                scan = self.reader.scan([str(path) for path in settled], self.product, self._arrivals.each(pool))
                 scan, wrong = _of_now(scan)
                 run = (
                     latest_run(scan.recordings, self.card.input_frames, self.card.cadence_s)
@@ -104,12 +104,12 @@ class Watch:
                     past = read_run(self.reader, scan, run, self.card, " ".join(self.sources), pool)
                     return past, wrong + self._damaged()
                 except RadarFileError as error:
-                    if not self._sight.blame(error):
+                    if not self._arrivals.blame(error):
                         raise
         return None, self._damaged()
 
     def _damaged(self) -> list[str]:
-        return [str(error) for error in self._sight.damaged()]
+        return [str(error) for error in self._arrivals.damaged()]
 
     def _waits(self, scan: Scan, run: Run) -> str:
         frames, cadence_s = self.card.input_frames, self.card.cadence_s

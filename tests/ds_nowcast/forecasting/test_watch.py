@@ -15,7 +15,7 @@ import pytest
 from data_prep.errors import DataError, UserError
 from data_prep.readers.knmi import KnmiReader
 from ds_nowcast.exported import ModelCard
-from ds_nowcast.forecasting import newest, sight
+from ds_nowcast.forecasting import arrivals, newest
 from ds_nowcast.forecasting.newest import Observed
 from ds_nowcast.forecasting.watch import Watch
 from tests.data_prep.mortal_reader import MortalReader
@@ -150,7 +150,7 @@ def test_a_file_that_can_be_read_later_though_it_has_not_changed_is_taken_then(
         assert desk.looks() == []
     assert any("Input/output error" in line for line in told(capsys))
     assert desk.looks(1) == []  # it rests
-    assert desk.looks(1, after_s=sight.AGAIN_S[0]) == [10]
+    assert desk.looks(1, after_s=arrivals.AGAIN_S[0]) == [10]
 
 
 def newest_in_process() -> Any:
@@ -249,7 +249,7 @@ def test_each_file_is_opened_to_be_listed_once_and_forgotten_when_it_has_gone(
     assert desk.minutes == list(range(10, 50, 5))
     assert listed == [f"{1000 + minutes}.h5" for minutes in range(0, 50, 5)]
     desk.looks()
-    assert len(desk.watch._sight._files) == 4
+    assert len(desk.watch._arrivals._files) == 4
 
 
 def test_a_folder_as_a_source_of_stores_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

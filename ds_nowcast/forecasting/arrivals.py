@@ -34,8 +34,8 @@ class _File:
         self.again_at_s, self.wait_s = now_s + self.wait_s, min(2 * self.wait_s, AGAIN_S[1])
 
 
-class Sight:
-    """What has been seen of the files. clock: seconds that only grow."""
+class Arrivals:
+    """The files as of the last look. clock: seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
