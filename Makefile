@@ -13,7 +13,7 @@ help:
 	@echo "make check       lint, format, types, fast tests"
 	@echo "make test        all tests but those of several hosts"
 	@echo "make test-hosts  several hosts, many ranks, every precision, injected faults"
-	@echo "make bench       speed against limits and peers measured in the same run"
+	@echo "make bench       all benchmarks, 15 minutes on 2 cores; renews the tables of docs/performance.md"
 	@echo "make clean       removes what the others made, .venv too"
 
 setup: .venv/installed
@@ -60,7 +60,7 @@ test-hosts: setup
 	$(BIN)/pytest -m hosts --durations 10
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --page docs/performance.md
 
 clean:
 	rm -rf .venv demo runs/demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.page import leave
 from data_prep.console import ends_politely, positive
 from data_prep.encoding import Encoding
 from data_prep.errors import UserError
@@ -116,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = "in the archive's unit, or the encoding's where that has none (default: customary ones)"
     parser.add_argument("--thresholds", type=float, nargs="+", help=about)
     parser.add_argument("--max-windows", type=positive, metavar="N")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the table as JSON (default: it is printed alone)")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="default 1")
     args = parser.parse_args(argv)
     return ends_politely(lambda: _run(args))
@@ -137,7 +139,8 @@ def _run(args: argparse.Namespace) -> int:
     except ImportError as error:
         console.print(f"without pysteps ({error}): pip install pysteps opencv-python-headless")
     windows = list(windows_of(shards, args.split, args.max_windows))
-    table = Table(title=f"{len(windows)} windows of {args.shards}, {INPUT} -> {LEADS}, {args.threads} threads")
+    what = f"{len(windows)} windows of {shards.index.archive}, {INPUT} -> {LEADS} frames, {args.threads} threads"
+    table = Table(title=what)
     labels = [f"CSI {label} {thresholds.unit}" for label in threshold_labels(thresholds)]
     for column in ("forecast", "MSE", "MAE", *labels, "ms a window"):
         table.add_column(column, no_wrap=column == "forecast")
@@ -146,6 +149,8 @@ def _run(args: argparse.Namespace) -> int:
         csi = [f"{value:.4f}" for value in skill.csi]
         table.add_row(name, f"{skill.mse:.5f}", f"{skill.mae:.4f}", *csi, f"{skill.milliseconds:.0f}")
     console.print(table)
+    if args.out:
+        leave(args.out, "baselines", what, table)
     return 0
 
 

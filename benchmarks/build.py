@@ -154,4 +154,4 @@ def on_one_core() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.build", [run]))
+    sys.exit(main("benchmarks.build", {"build": run}))

@@ -117,4 +117,4 @@ def handing_over(setting: Setting) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.codecs", [decoding, handing_over]))
+    sys.exit(main("benchmarks.codecs", {"codecs": decoding, "threads": handing_over}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +29,23 @@ class Setting:
     quick: bool
 
 
-def main(name: str, benchmarks: Sequence[Benchmark], argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmarks one after the other over the same archive; returns the exit code."""
+def main(name: str, benchmarks: Mapping[str, Benchmark], argv: Sequence[str] | None = None) -> int:
+    """Runs benchmarks one after the other over the same archive; returns the exit code.
+
+    benchmarks: by the names of their reports.
+    """
     parser = argparse.ArgumentParser(f"python -m {name}", description="Speed as ratios measured in one run.")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the JSON files (default: a new one, printed)")
     about_source = "a small archive in SEVIR's layout (default: real rain from NOWCAST_RADAR_DATA, or simulated storms)"
     parser.add_argument("--source", type=Path, metavar="DIR", help=about_source)
     parser.add_argument("--repeats", type=positive, metavar="N", help="rounds (default 7; with --quick 3)")
     parser.add_argument("--quick", action="store_true", help="less work a round: to see that it runs")
+    known = list(benchmarks)
+    parser.add_argument(
+        "--only", nargs="+", choices=known, default=known, metavar="NAME", help=f"of {', '.join(known)}"
+    )
     args = parser.parse_args(argv)
-    return ends_politely(lambda: _run(benchmarks, args))
+    return ends_politely(lambda: _run([benchmarks[only] for only in args.only], args))
 
 
 def _run(benchmarks: Sequence[Benchmark], args: argparse.Namespace) -> int:

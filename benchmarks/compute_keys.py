@@ -63,4 +63,4 @@ def compute(setting: Setting, name: str) -> Report:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.compute_keys", [partial(compute, name=name) for name in MODELS]))
+    sys.exit(main("benchmarks.compute_keys", {name.replace(" ", "_"): partial(compute, name=name) for name in MODELS}))

@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu_case import STEPS, Timed, Way, config_of, matrix_rate, timed
-from benchmarks.report import PACKAGES, accelerator, cores, package_version
+from benchmarks.machine import accelerator, cores, package_version
+from benchmarks.page import leave
+from benchmarks.report import PACKAGES
 from data_prep.console import ends_politely, positive
 from data_prep.encoding import encoding_named
 from ds_nowcast import ranks as process_group
@@ -106,7 +108,9 @@ def _run(setting: Setting, out: Path) -> int:
     _check_equal(found)
     content = _content(setting, found, limit, flops)
     (out / "gpu_step.json").write_text(json.dumps(content, indent=1) + "\n")
-    console.print(_table(content))
+    table = _table(content)
+    console.print(table)
+    leave(out, "gpu_step", f"steps of {setting.model} at {setting.size} x {setting.size} pixels, bf16", table)
     console.print(*_conclusions(content), sep="\n", soft_wrap=True)
     console.print(f"wrote {out}", soft_wrap=True)
     return 0

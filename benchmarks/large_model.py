@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import open_archive, simulate
-from benchmarks.report import cores
+from benchmarks.machine import cores
+from benchmarks.page import leave
 from benchmarks.watching import CONSTRUCTED, FORECAST, Phase, launch, scratch, size_of, watch
 from data_prep.console import ends_politely, positive
 from ds_nowcast.planning.findings import Asked, Plan, plan
@@ -79,17 +80,16 @@ def _run(args: argparse.Namespace) -> int:
     config.write_text(json.dumps(CONFIG | batch | {"nowcast": CONFIG["nowcast"] | {"steps": args.steps}}))
     planned = plan(Asked(config, settings, args.ranks, "cpu", None, None, args.size))
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
-    console.print(
-        f"convnext_unet of {planned.parameters:,} parameters, {args.size} x {args.size} pixels, {args.ranks} ranks, "
-        f"{cores()} cores",
-        soft_wrap=True,
-    )
+    what = f"convnext_unet of {planned.parameters:,} parameters, {args.size} x {args.size} pixels, {args.ranks} ranks"
+    console.print(f"{what}, {cores()} cores", soft_wrap=True)
     work = forecast if args.forward_only else train
     if work is train:
         prepare(args.size, out)
     base = max(phase.peak for phase in work(config, [*args.set, *SMALLEST], args, out)[FIRST])
     phases = work(config, settings, args, out)
-    console.print(_table(phases, base))
+    table = _table(phases, base)
+    console.print(table)
+    leave(out, "large_model", f"{what}, GB of 10^9 bytes", table)
     told = _shares(planned) if args.forward_only else _predictions(planned, base)
     console.print(*told, sep="\n", soft_wrap=True)
     found = {name: [asdict(phase) for phase in of_launch] for name, of_launch in phases.items()}

@@ -153,4 +153,4 @@ def shrunk(archive: Archive) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.loader", [run]))
+    sys.exit(main("benchmarks.loader", {"loader": run}))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.machine import accelerator, cores, package_version
+from benchmarks.page import leave
 from benchmarks.timing import Rates, Spread, fastest, ratio, spread
 
 PACKAGES = (
@@ -70,30 +69,19 @@ class Report:
         }  # fmt: skip
 
 
-def package_version(package: str) -> str:
-    """An installed package's, or that it is absent."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def accelerator() -> str:
-    """The GPU's name, or that there is none."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-
-
 def publish(report: Report, folder: Path, console: Console) -> None:
-    """Prints the table and writes `<folder>/<name>.json`."""
+    """Prints the table and writes `<folder>/<name>.json`, and the table for the page."""
     (folder / f"{report.name}.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     rounds = len(next(iter(report.rates.values())))
     heading = f"{report.what}; {cores()} cores, accelerator: {accelerator()}; median of {rounds} rounds (min - max)"
     console.print(Text(f"{report.name}: {heading}", "italic"))
+    table = table_of(report)
+    console.print(table)
+    leave(folder, report.name, f"{report.what}; median of {rounds} rounds (min - max)", table)
+
+
+def table_of(report: Report) -> Table:
+    """Rates and ratios, a row each."""
     table = Table()
     for column, justify in (("", "left"), (report.unit, "right"), ("to reach", "right"), ("", "left")):
         table.add_column(column, justify="right" if justify == "right" else "left")
@@ -111,7 +99,7 @@ def publish(report: Report, folder: Path, console: Console) -> None:
             f">= {goal.at_least:g}",
             "reached" if found.median >= goal.at_least else "[bold red]missed[/]",
         )
-    console.print(table)
+    return table
 
 
 def _short(rate: float) -> str:

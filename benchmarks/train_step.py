@@ -167,4 +167,4 @@ def check_equal(plain: float, ours: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main("benchmarks.train_step", [run, overhead]))
+    sys.exit(main("benchmarks.train_step", {"train_step": run, "step_overhead": overhead}))

@@ -16,9 +16,12 @@ import h5py
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from benchmarks import large_model
 from benchmarks.archive import replicate
+from benchmarks.page import ENDING, Measured, collected, leave, put
 from benchmarks.report import Goal, Report, publish
 from benchmarks.timing import in_turns, ratio
 from data_prep.simulate import simulate
@@ -68,6 +71,40 @@ def test_notes_stand_beside_the_rates(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "name.json").read_text())["notes"] == {"ours": "4.0x smaller"}
 
 
+PAGE = """# Speed
+before <!-- measured: steps -->
+old
+<!-- end of steps -->
+between
+<!-- measured: other -->
+stays
+<!-- end of other -->
+"""
+
+
+def test_a_printed_table_takes_the_place_of_the_one_before_on_the_page(tmp_path: Path) -> None:
+    table = Table()
+    for column in ("", "samples/s"):
+        table.add_column(column)
+    table.add_row(Text("ours | theirs"), "[bold red]3.0[/]")
+    leave(tmp_path, "steps", "steps of a net", table)
+    leave(tmp_path, "unknown", "nothing", table)
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    tables = collected(tmp_path)
+    assert tables[0] == Measured("steps", "steps of a net", ["", "samples/s"], [["ours | theirs", "3.0"]])
+    assert put(page, tables, "python -m benchmarks.steps") == put(page, tables, "python -m benchmarks.x") == ["unknown"]
+    text = page.read_text()
+    assert "| ours \\| theirs | 3.0 |" in text and "old" not in text and text.count("python -m benchmarks.x") == 1
+    assert "\nbetween\n<!-- measured: other -->\nstays\n<!-- end of other -->\n" in text
+
+
+def test_every_benchmark_of_make_bench_has_a_place_for_its_tables() -> None:
+    page = (Path(__file__).parent.parent / "docs/performance.md").read_text()
+    for name in ("loader", "codecs", "threads", "build", "train_step", "step_overhead", "baselines", "large_model"):
+        assert f"<!-- measured: {name} -->" in page and f"<!-- end of {name} -->" in page
+
+
 def test_an_archive_is_replicated_by_mirroring_and_turning_its_events(tmp_path: Path) -> None:
     simulate(tmp_path / "source", 3, 16, 8, seed=0, workers=1)
     assert replicate(tmp_path / "source", tmp_path / "copy", 7) == 3
@@ -92,15 +129,15 @@ def event_of(archive: Path, row: dict[str, str]) -> np.ndarray:
 
 @pytest.mark.launch
 @pytest.mark.parametrize(
-    ("name", "files"),
+    ("name", "reports"),
     [
-        ("loader", {"loader.json"}),
-        ("codecs", {"codecs.json", "threads.json"}),
-        ("build", {"build.json"}),
-        ("train_step", {"train_step.json", "step_overhead.json"}),
+        ("loader", ["loader"]),
+        ("codecs", ["codecs", "threads"]),
+        ("build", ["build"]),
+        ("train_step", ["train_step", "step_overhead"]),
     ],
 )
-def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, name: str, files: set[str]) -> None:
+def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, name: str, reports: list[str]) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--repeats", "1", "--out", str(tmp_path)]
     with TemporaryDirectory() as folder:  # not below tmp_path: the name of a socket must be short
         environment = {**os.environ, "TMPDIR": folder}  # HOME stays: DeepSpeed would compile its operator anew
@@ -108,10 +145,13 @@ def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, 
         assert done.returncode == 0, done.stderr[-2000:]
         others = {"torchinductor_root", f"torchinductor_{getpass.getuser()}"}  # torch's own, which stays
         assert set(os.listdir(folder)) <= others
-    assert {path.name for path in tmp_path.iterdir()} == files
-    for path in tmp_path.iterdir():
-        rates = json.loads(path.read_text())["rates"]
+    tables = collected(tmp_path)
+    assert {table.name for table in tables} == set(reports)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{r}{end}" for r in reports for end in (".json", ENDING)}
+    for table in tables:
+        rates = json.loads((tmp_path / f"{table.name}.json").read_text())["rates"]
         assert rates and all(found["median"] > 0 for found in rates.values())
+        assert [row[0] for row in table.rows][: len(rates)] == list(rates)
 
 
 @pytest.mark.launch
