@@ -2,9 +2,9 @@
 
     NOWCAST_RADAR_DATA=... python -m benchmarks.real_skill --out skill
 
-builds both parts, trains for the config's steps (half an hour of two cores), evaluates, and prints a table by lead time.
-The same command goes on where it was interrupted; a part that is there is used. `--set` changes the config, as in a
-training. Everything stays in `--out`.
+builds both parts, trains for the config's steps, evaluates the model as it is and in its mean over quarter turns, each
+on whole images and in tiles of the size trained on, and prints a table by lead time. The same command goes on where it
+was interrupted; a part that is there is used. `--set` changes the config, as in a training. Everything stays in `--out`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mrms_halves import PARTS
+from benchmarks.page import leave
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 
@@ -31,7 +32,7 @@ BUILDS = {
     "west": [*COMMON, "--frames", "36", "--overlap", "64", "--split", "train"],
     "east": [*COMMON, "--frames", "25", "--split", "val"],
 }
-FORECASTS = ("model", "persistence", "extrapolation", "climatology")
+BASELINES = ("persistence", "extrapolation", "climatology")
 CONFIG = Path(__file__).with_name("real_skill.json")
 BUILD = (
     "import sys; from data_prep.readers import READERS; READERS['mrms'] = 'benchmarks.mrms_halves_' + sys.argv.pop(1); "
@@ -59,9 +60,18 @@ def _run(args: argparse.Namespace) -> int:
         *(["--set", *args.set] if args.set else []),
     )
     minutes = (time.monotonic() - began) / 60
-    _python("-m", "ds_nowcast.evaluate", "--run", run, "--shards", args.out / "east", "--split", "val")
-    _print_table(json.loads((run / "scores.json").read_text()), minutes)
+    east = ["--shards", args.out / "east", "--split", "val"]
+    _python("-m", "ds_nowcast.evaluate", "--run", run, *east, "--turned", "--out", run / "turned")
+    _python("-m", "ds_nowcast.evaluate", "--run", run, *east)
+    table, what = _table(_scores(run / "turned"), _scores(run), minutes)
+    Console(width=None if sys.stdout.isatty() else 140).print(what, table)
+    leave(args.out, "real_skill", what, table)
     return 0
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    return content
 
 
 def _build(out: Path, part: str) -> None:
@@ -81,38 +91,31 @@ def _python(*words: object) -> None:
         raise UserError(f"{' '.join(map(str, words[:2]))} ended with {code}; its own message is above")
 
 
-def _print_table(scores: dict[str, Any], minutes: float) -> None:
-    task = scores["task"]
-    labels = list(scores["model"]["csi_pooled"])
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    table = Table(title=f"{task['windows']} windows, this launch trained {minutes:.1f} min")
-    for name in (
-        "forecast",
-        "lead, min",
-        "MSE",
-        "MAE",
-        *(f"CSI {label}" for label in labels),
-        *(f"bias {label}" for label in labels),
-    ):
-        table.add_column(name, justify="left" if name == "forecast" else "right")
-    for name in FORECASTS:
-        if "mse" not in scores[name]:
-            continue
+def _table(turned: dict[str, Any], plain: dict[str, Any], minutes: float) -> tuple[Table, str]:
+    """Scores over all lead times, and at some of them."""
+    task, ways = plain["task"], {"model": "", "tiles": ", in tiles"}
+    forecasts = {
+        **{f"model{words}": plain[name] for name, words in ways.items() if name in plain},
+        **{f"model, turned{words}": turned[name] for name, words in ways.items() if name in turned},
+        **{name: plain[name] for name in BASELINES if "mse" in plain[name]},
+    }
+    labels = list(plain["model"]["csi_pooled"])
+    table = Table()
+    columns = ["forecast", "lead, min", "MSE", "MAE", *(f"CSI {x}" for x in labels), *(f"bias {x}" for x in labels)]
+    for name in columns:
+        table.add_column(name, justify="left" if name == "forecast" else "right", no_wrap=name == "forecast")
+    for name, scores in forecasts.items():
         for lead in (None, *range(1, task["leads"], 3), task["leads"] - 1):
-            found = scores[name] if lead is None else scores[name]["by_lead"][lead]
+            found = scores if lead is None else scores["by_lead"][lead]
             shown = "all" if lead is None else f"{(lead + 1) * task['cadence_s'] / 60:g}"
-            cells = [
-                found["mse"],
-                found["mae"],
-                *(found[key][label] for key in ("csi_pooled", "bias") for label in labels),
-            ]
-            table.add_row(
-                name,
-                shown,
-                *("-" if cell is None else f"{cell:.4f}" for cell in cells),
-                end_section=lead == task["leads"] - 1,
-            )
-    console.print(table)
+            cells = [found["mse"], found["mae"], *(found[k][x] for k in ("csi_pooled", "bias") for x in labels)]
+            words = ("-" if cell is None else f"{cell:.4f}" for cell in cells)
+            table.add_row(name, shown, *words, end_section=lead == task["leads"] - 1)
+    model = task["model"]
+    return table, (
+        f"{task['windows']} windows of the east of MRMS's composite, {task['thresholds']['unit']}; a model of "
+        f"{model['parameters']:,} parameters after {model['step']} steps in its west (this launch trained {minutes:.1f} min)"
+    )
 
 
 if __name__ == "__main__":
