@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _COPIES = "memory: while it steps, 4 bytes for each of the rank's parameters, on a GPU"
 _STATE = "divided over the ranks at ZeRO 1 to 3"
+_MEAN = f"memory: 4 bytes a parameter, {_STATE}; disk: as many in each checkpoint"
 _WAITS = "speed: waits for the device"
 
 COSTS: dict[str, str] = {
@@ -52,7 +53,8 @@ COSTS: dict[str, str] = {
     "wall_clock_breakdown": _WAITS,
     "timers.throughput.synchronized": _WAITS,
     "comms_logger.enabled": f"{_WAITS} at each collective",
-    "nowcast.ema": f"memory: 4 bytes a parameter, {_STATE}; disk: as many in each checkpoint",
+    "nowcast.ema": _MEAN,
+    "nowcast.ema.decay": _MEAN,
     "nowcast.compute.activation_checkpointing": "speed: one more forward pass of each micro-batch; spares most activations",
     "nowcast.compute.compile": "time: 20 to 40 s at the start on two cores; there, steps took 0.97 to 1.33 times as long",
     "nowcast.compute.channels_last": "speed: on a CPU steps took 0.96 to 1.43 times as long; GPUs are not measured",

@@ -9,12 +9,12 @@ from typing import Any
 
 from ds_nowcast.config import RunConfig, load_config
 from ds_nowcast.config.explaining import value_of
-from ds_nowcast.config.settings import Setting, settings_of
+from ds_nowcast.config.schema import every_key, schema
+from ds_nowcast.config.settings import BATCH, Setting, settings_of
 from ds_nowcast.config.tables import show
 
 EXAMPLE = "python -m ds_nowcast.config diff ds_configs/unet_zero1_bf16.json mine.json"
 _DEFAULTS = "all defaults"
-_STATED = {"gradient_clipping": 1.0, "nowcast": {"steps": 1}}  # the keys that have no default
 _NAMES_OPTIONS = {"nowcast.model.preset"}  # of these the options are compared
 Settings = dict[str, Setting]
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     columns = [settings_of(load_config(file)) for file in args.files]
     names = list(args.files)
     if len(columns) == 1:
-        names, columns = [_DEFAULTS, *names], [_of_defaults(), *columns]
+        names, columns = [_DEFAULTS, *names], [_of_defaults(load_config(args.files[0])), *columns]
     keys = differing(columns)
     same = set(keys) <= _NAMES_OPTIONS
     if args.json:
@@ -48,21 +48,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def differing(columns: Sequence[Settings]) -> list[str]:
-    """The keys that do not hold alike in all, in the order of the schema."""
-    keys = dict.fromkeys(key for settings in columns for key in settings)
-    absent = object()
+    """The keys that do not hold alike in all, in the order of the schema; one that is absent is as null."""
+    order = {key: number for number, (key, _) in enumerate(every_key(schema()))}
+    keys = sorted({key for settings in columns for key in settings}, key=order.__getitem__)
 
     def alike(key: str) -> bool:
-        first, *others = (settings[key].holds if key in settings else absent for settings in columns)
+        first, *others = (settings[key].holds if key in settings else None for settings in columns)
         return all(one == first and isinstance(one, bool) == isinstance(first, bool) for one in others)
 
     return [key for key in keys if not alike(key)]
 
 
-def _of_defaults() -> Settings:
-    config = RunConfig.model_validate({**_STATED, "train_batch_size": 1, "gradient_accumulation_steps": 1})
-    stated = {"gradient_clipping", "nowcast.steps", "train_batch_size", "gradient_accumulation_steps"}
-    return {key: one for key, one in settings_of(config).items() if key not in stated}
+def _of_defaults(config: RunConfig) -> Settings:
+    """Of a config that gives the keys alone that must be given, as `config` does."""
+    given = {name: value for name in BATCH if (value := getattr(config, name)) is not None}
+    least = {**given, "gradient_clipping": config.gradient_clipping, "nowcast": {"steps": config.nowcast.steps}}
+    found = settings_of(RunConfig.model_validate(least))
+    return {key: one for key, one in found.items() if key not in (*BATCH, "gradient_clipping", "nowcast.steps")}
 
 
 def _row(key: str, columns: Sequence[Settings]) -> list[str]:

@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.config.costs import COSTS
+from ds_nowcast.config.optimizer_keys import OWN_ADAM_ONLY, TORCH_ADAM_ONLY, AdamParams
 from ds_nowcast.config.schema import COSTS_WORD, Form, keys_of, schema
 
-Origin = Literal["given", "preset", "default", "DeepSpeed's default"]
+Origin = Literal["given", "preset", "solved", "default", "DeepSpeed's default"]
 _EDITORS = "$schema"
+BATCH = {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}
+"""Keys of which two are given and the third is solved."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ def _whole(config: RunConfig) -> dict[str, Any]:
     whole = config.model_dump(mode="json", by_alias=True, exclude={"schema_"})
     model, loss = config.nowcast.model, config.nowcast.loss
     options = model_options(model.name, model.options).model_dump(mode="json")
+    if isinstance(params := config.optimizer.params, AdamParams):
+        for name in OWN_ADAM_ONLY if params.torch_adam else TORCH_ADAM_ONLY:
+            del whole["optimizer"]["params"][name]
     whole["nowcast"]["model"] = {"name": model.name, "preset": model.preset, **options}
     of_losses = loss_options(loss, where="nowcast.loss").items()
     whole["nowcast"]["loss"]["options"] = {name: one.model_dump(mode="json") for name, one in of_losses}
@@ -80,10 +86,13 @@ def _settled(config: RunConfig) -> dict[str, Any]:
     """What is left open in the file and decided when a run starts, where it depends on nothing but the file."""
     zero = config.zero_optimization
     found: dict[str, Any] = {} if zero.overlap_comm is not None else {"zero_optimization.overlap_comm": zero.stage == 3}
+    params = config.optimizer.params
+    if isinstance(params, AdamParams) and params.fused and "foreach" not in params.model_fields_set:
+        found["optimizer.params.foreach"] = False
     if config.scheduler is not None:
         written = config.scheduler.params.model_dump()
-        params = config.for_deepspeed(best_batch(config))["scheduler"]["params"]
-        found |= {f"scheduler.params.{name}": params[name] for name, value in written.items() if value == "auto"}
+        decided = config.for_deepspeed(best_batch(config))["scheduler"]["params"]
+        found |= {f"scheduler.params.{name}": decided[name] for name, value in written.items() if value == "auto"}
     return found
 
 
@@ -101,6 +110,8 @@ def _leaves(form: Form, data: Mapping[str, Any], path: str) -> Iterator[tuple[st
 def _origin(key: str, config: RunConfig, given: Mapping[str, Any]) -> Origin:
     if _has(given, key):
         return "given"
+    if key in BATCH:
+        return "solved"
     parts = key.split(".")
     if parts[0] != "nowcast":
         ours = parts[0] in ("optimizer", "scheduler") and parts[0] not in config.model_fields_set

@@ -40,7 +40,7 @@ def _of_type(name: str, form: Form) -> str:
         size = f"{count} " if count and count == form.get("maxItems") else f"{count} or more " if count else ""
         return f"a list of {size}items, each {allowed(form['items'])}"
     bounds = list(_bounds(form)) if name in ("integer", "number") else []
-    return ", ".join([_TYPES[name], *bounds])
+    return _TYPES[name] + (f" ({', '.join(bounds)})" if bounds else "")
 
 
 def _bounds(form: Form) -> Iterator[str]:
