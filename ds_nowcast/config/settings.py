@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.config.costs import COSTS
-from ds_nowcast.config.optimizer_keys import OWN_ADAM_ONLY, TORCH_ADAM_ONLY, AdamParams
+from ds_nowcast.config.optimizer_keys import OWN_ADAM_ONLY, TORCH_ADAM_ONLY, AdamParams, OptimizerParams
 from ds_nowcast.config.schema import COSTS_WORD, Form, keys_of, schema
 
 Origin = Literal["given", "preset", "solved", "default", "DeepSpeed's default"]
@@ -51,11 +51,12 @@ def described(form: Form) -> str:
 def settings_of(config: RunConfig) -> dict[str, Setting]:
     """By key, in the order of the schema."""
     given = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    settled = _settled(config)
-    return {
-        key: Setting(key, value, settled.get(key, value), _origin(key, config, given), form)
-        for key, value, form in _leaves(schema(), _whole(config), "")
-    }
+    settled, found = _settled(config), {}
+    for key, value, form in _leaves(schema(), _whole(config), ""):
+        origin, holds = _origin(key, config, given), settled.get(key, value)
+        said = value if origin == "given" or value in (None, "auto") else holds
+        found[key] = Setting(key, said, holds, origin, form)
+    return found
 
 
 def best_batch(config: RunConfig) -> Batch:
@@ -84,16 +85,22 @@ def _whole(config: RunConfig) -> dict[str, Any]:
 
 def _settled(config: RunConfig) -> dict[str, Any]:
     """What is left open in the file and decided when a run starts, where it depends on nothing but the file."""
-    zero = config.zero_optimization
-    found: dict[str, Any] = {} if zero.overlap_comm is not None else {"zero_optimization.overlap_comm": zero.stage == 3}
-    params = config.optimizer.params
-    if isinstance(params, AdamParams) and params.fused and "foreach" not in params.model_fields_set:
-        found["optimizer.params.foreach"] = False
+    zero, found = config.zero_optimization, _settled_by_torch(config.optimizer.params)
+    if zero.overlap_comm is None:
+        found["zero_optimization.overlap_comm"] = zero.stage == 3
     if config.scheduler is not None:
         written = config.scheduler.params.model_dump()
         decided = config.for_deepspeed(best_batch(config))["scheduler"]["params"]
         found |= {f"scheduler.params.{name}": decided[name] for name, value in written.items() if value == "auto"}
     return found
+
+
+def _settled_by_torch(params: OptimizerParams) -> dict[str, Any]:
+    """What torch's Adam takes where its parameters are not stated, in place of DeepSpeed's defaults."""
+    if not isinstance(params, AdamParams) or not params.torch_adam:
+        return {}
+    taken = ({"weight_decay": 0.01} if params.adam_w_mode else {}) | ({"foreach": False} if params.fused else {})
+    return {f"optimizer.params.{name}": value for name, value in taken.items() if name not in params.model_fields_set}
 
 
 def _leaves(form: Form, data: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, Form]]:
