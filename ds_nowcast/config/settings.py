@@ -13,7 +13,7 @@ from ds_nowcast.config.schema import COSTS_WORD, Form, keys_of, schema
 
 Origin = Literal["given", "preset", "solved", "default", "DeepSpeed's default"]
 _EDITORS = "$schema"
-BATCH = {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}
+BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 """Keys of which two are given and the third is solved."""
 
 
