@@ -31,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
             continue
         try:
             config = load_config(file, args.set)
-            print(f"{file}: {_summary(config, checked(config, args.gpus, args.shards))}")
+            batch = checked(config, args.gpus, args.shards)
         except UserError as error:
             named = file in str(error) or len(args.files) == 1
             problems.append(str(error) if named else f"{file}: {error}")
             continue
+        print(f"{file}: {_summary(config, batch)}")
         for caution in config.cautions():
             print(f"{file}: beware: {caution}")
     if problems:

@@ -88,10 +88,12 @@ def _settled(config: RunConfig) -> dict[str, Any]:
     zero, found = config.zero_optimization, _settled_by_torch(config.optimizer.params)
     if zero.overlap_comm is None:
         found["zero_optimization.overlap_comm"] = zero.stage == 3
-    if config.scheduler is not None:
-        written = config.scheduler.params.model_dump()
-        decided = config.for_deepspeed(best_batch(config))["scheduler"]["params"]
-        found |= {f"scheduler.params.{name}": decided[name] for name, value in written.items() if value == "auto"}
+    started = config.for_deepspeed(best_batch(config))
+    for name in ("optimizer", "scheduler"):
+        if (section := getattr(config, name)) is not None:
+            written = section.params.model_dump(mode="json")
+            decided = started[name].get("params", {}).items()
+            found |= {f"{name}.params.{key}": value for key, value in decided if value != written[key]}
     return found
 
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.errors import printable
+
 _WIDER_THAN_ANY = 100_000  # columns: nothing is broken
 
 
@@ -31,12 +33,14 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], frame: box.Box | None) -> Table:
     table = Table(box=frame, pad_edge=False, padding=(0, 2, 0, 0) if frame is None else (0, 1))
     for name in columns:
-        table.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+        table.add_column(
+            Text(name.removeprefix(">")), justify="right" if name.startswith(">") else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
 
 
 def shown(value: Any) -> str:
-    """A value as in the file."""
-    return json.dumps(value, ensure_ascii=False)
+    """A value as in the file, in one line that a terminal can be sent."""
+    return printable(json.dumps(value, ensure_ascii=False))

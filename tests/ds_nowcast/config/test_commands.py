@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,13 @@ def test_every_committed_config_is_good_and_the_schema_is_told_from_them(run: Ru
         (["--gpus", "3"], "train_batch_size=4 does not divide over 3 ranks"),
         (["--set", "nowcast.data.augment.crop=10"], "images of 10 x 10 pixels do not fit a model of stride 4"),
         (["--shards", "nowhere"], "nowhere"),
+        (["--set", f"nowcast.model.width={8 * 10**9}"], "has more weights than can be numbered"),
+        (["--set", f"nowcast.model.width={8 * 10**20}"], "has more weights than can be numbered"),
+        (["--set", f"nowcast.model.levels={10**20}"], "give at most 16"),
+        (
+            ["--set", f"train_batch_size={10**18 + 1}"],
+            "train_batch_size is 1000000000000000001; give at most 1000000000",
+        ),
     ],
 )
 def test_what_a_training_would_refuse_is_refused_in_its_words(
@@ -210,6 +218,23 @@ def test_a_key_is_explained_with_what_is_allowed_and_what_each_value_needs(run: 
     assert of_stage[0]["optimizer"] == (4 + 8 + 4) * parameters  # fp32 copy, moments, the mean of ema
     assert of_stage[1]["optimizer"] == 16 * parameters / 8 and of_stage[1]["weights"] == 2 * parameters
     assert of_stage[3]["device"] < of_stage[1]["device"] < of_stage[0]["device"]
+
+
+def test_the_page_shows_what_is_printed(run: Run) -> None:
+    page = (ROOT / "docs/configuring.md").read_text()
+    assert (
+        run("explain", scaled("large", "node"), "zero_optimization.stage", "--gpus", "8").partition("GB (")[2] in page
+    )
+
+
+@pytest.mark.parametrize("width", [100, 150])
+def test_on_a_terminal_nothing_is_cut_off(run: Run, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": str(width), "TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", run("explain", scaled("tiny", "gpu"), "zero_optimization"))
+    table = plain[plain.index(" key ") :].splitlines()
+    assert "─" in table[1] and all(len(line) <= width for line in table)
+    assert "…" not in plain, "columns are folded"
 
 
 def test_a_value_that_is_refused_is_shown_with_the_reason(run: Run, tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), value=VALUES)
 def test_what_the_models_refuse_by_form_the_schema_refuses_and_what_they_take_it_takes(
     data: st.DataObject, value: Any, tmp_path_factory: pytest.TempPathFactory
