@@ -88,12 +88,17 @@ def _settled(config: RunConfig) -> dict[str, Any]:
     zero, found = config.zero_optimization, _settled_by_torch(config.optimizer.params)
     if zero.overlap_comm is None:
         found["zero_optimization.overlap_comm"] = zero.stage == 3
-    started = config.for_deepspeed(best_batch(config))
+    batches = [
+        best_batch(config),
+        *([] if config.train_batch_size else [config.batch(2)]),
+    ]  # what all agree on is decided
+    started, *others = [config.for_deepspeed(batch) for batch in batches]
     for name in ("optimizer", "scheduler"):
         if (section := getattr(config, name)) is not None:
             written = section.params.model_dump(mode="json")
             decided = started[name].get("params", {}).items()
-            found |= {f"{name}.params.{key}": value for key, value in decided if value != written[key]}
+            known = {key: value for key, value in decided if all(one[name]["params"][key] == value for one in others)}
+            found |= {f"{name}.params.{key}": value for key, value in known.items() if value != written[key]}
     return found
 
 
