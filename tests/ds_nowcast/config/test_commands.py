@@ -156,6 +156,7 @@ def test_every_committed_config_is_good_and_the_schema_is_told_from_them(run: Ru
     [
         (["--set", "bf16.enabled=true", "fp16.enabled=true"], "bf16.enabled and fp16.enabled are both true"),
         (["--set", "nowcast.model.widht=3"], "in nowcast.model: unknown key 'widht'; did you mean 'width'?"),
+        (["--set", "$schem=schema.json"], "unknown key '$schem'; did you mean '$schema'?"),
         (["--gpus", "3"], "train_batch_size=4 does not divide over 3 ranks"),
         (["--set", "nowcast.data.augment.crop=10"], "images of 10 x 10 pixels do not fit a model of stride 4"),
         (["--shards", "nowhere"], "nowhere"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from deepspeed.runtime import lr_schedules
 from deepspeed.runtime.config import DeepSpeedConfig
+from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig, load_config
@@ -20,6 +21,7 @@ from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
 from ds_nowcast.config.schema import every_key, schema
 from ds_nowcast.config.settings import BATCH, best_batch, settings_of
 from ds_nowcast.config.strict import sections
+from ds_nowcast.models import outline
 from tests.ds_nowcast.config_files import CONFIGS, scaled
 from tests.ds_nowcast.conftest import TINY
 
@@ -131,3 +133,30 @@ def test_costs_are_words_about_memory_speed_accuracy_time_or_disk() -> None:
             "disk",
             "memory and time",
         }, key
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "values", "parameters", "operations"),
+    [
+        ("unet", "width", (32, 64), 4, 4),
+        ("convnext_unet", "width", (48, 96), 4, 4),
+        ("convnext_unet", "depth", (2, 4), 1.9, 1.85),
+        ("unet", "levels", (3, 4), 4, None),
+        ("simvp", "spatial_width", (64, 128), None, 2.5),
+        ("simvp", "temporal_width", (512, 1024), 3.1, 2.5),
+        ("simvp", "temporal_depth", (8, 16), 1.8, 1.6),
+    ],
+)
+def test_the_costs_of_a_models_sizes_are_those_of_the_model(
+    model: str, option: str, values: tuple[int, int], parameters: float | None, operations: float | None
+) -> None:
+    counted = []
+    for value in values:
+        made = outline(model, {option: value}, 13, 12)
+        with FlopCounterMode(display=False) as counter:
+            made(torch.empty(1, 13, 64, 64, device="meta"))
+        counted.append((sum(p.numel() for p in made.parameters()), counter.get_total_flops()))
+    for grown, said in zip(
+        (after / before for before, after in zip(*counted, strict=True)), (parameters, operations), strict=True
+    ):
+        assert said is None or grown == pytest.approx(said, rel=0.05)
