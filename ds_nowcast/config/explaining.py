@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from data_prep.console import positive
 from data_prep.errors import UserError
-from ds_nowcast.config import load_config
+from ds_nowcast.config import RunConfig, load_config
 from ds_nowcast.config.costs import COSTS
 from ds_nowcast.config.holding import held_by_value, ranks_of, show_held
 from ds_nowcast.config.schema import Form, every_key, schema
@@ -33,34 +33,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a table of all, or what is known of one key or section."""
-    config, key = load_config(args.file), args.key
+    config = load_config(args.file)
     settings = settings_of(config)
-    if key is None:
+    if args.key is None:
         _print(args.json, [*settings.values()])
-        return 0
-    form, ranks = _form(key, settings), ranks_of(config, args.gpus)
+    else:
+        _explain(args.key, config, settings, ranks_of(config, args.gpus), args.json)
+    return 0
+
+
+def _explain(key: str, config: RunConfig, settings: Mapping[str, Setting], ranks: int, as_json: bool) -> None:
+    form, setting = _form(key, settings), settings.get(key)
     within = [one for name, one in settings.items() if name.startswith(f"{key}.")]
-    in_force = bool(within) or key in settings
+    in_force = bool(within) or setting is not None
     held = held_by_value(config, key, form, ranks) if in_force else []
-    about = {
-        "key": key,
-        "in_force": in_force,
-        "description": described(form),
-        "allowed": allowed(form),
-        "costs": COSTS.get(key),
-    } | ({"default": form["default"]} if "default" in form else {})
-    if args.json:
+    if as_json:
+        rows = [one.to_json() for one in within or filter(None, [setting])]
         memory = {"ranks": ranks, "by_value": [one.to_json() for one in held]}
-        rows = [one.to_json() for one in within or [settings[key]] * in_force]
-        print(json.dumps({**about, "settings": rows, "memory": memory}, indent=1))
-        return 0
-    for name, words in _lines(key, form, settings.get(key), in_force):
+        about = {"description": described(form), "allowed": allowed(form), "costs": COSTS.get(key)}
+        about |= {"default": form["default"]} if "default" in form else {}
+        print(json.dumps({"key": key, "in_force": in_force, **about, "settings": rows, "memory": memory}, indent=1))
+        return
+    for name, words in _lines(key, form, setting, in_force):
         print(f"{name:<9} {words}")
     if within:
         _print(False, within)
     if held:
         show_held(held, ranks)
-    return 0
 
 
 def value_of(setting: Setting) -> str:

@@ -135,6 +135,7 @@ def test_costs_are_words_about_memory_speed_accuracy_time_or_disk() -> None:
         }, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "option", "values", "parameters", "operations"),
     [
