@@ -21,6 +21,9 @@ __all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "load_config", "solve
 class RunConfig(DeepSpeedKeys):
     """The whole file."""
 
+    schema_: str = Field(
+        "", alias="$schema", description="where editors find the JSON Schema of this file; for them alone"
+    )
     nowcast: NowcastKeys = Field(description="model, loss, data windows, evaluation, checkpoints, seed")
 
     @model_validator(mode="after")
@@ -93,9 +96,9 @@ class RunConfig(DeepSpeedKeys):
         return batch, asked if unchanged else batch
 
     def to_dict(self) -> dict[str, Any]:
-        """As written in a config file: DeepSpeed's keys as given, ours with their defaults."""
+        """As written in a config file, but for what is an editor's: DeepSpeed's keys as given, ours with their defaults."""
         ours = self.nowcast.model_dump(mode="json")
-        theirs = self.model_dump(mode="json", exclude_unset=True, exclude={"nowcast"}, by_alias=True)
+        theirs = self.model_dump(mode="json", exclude_unset=True, exclude={"nowcast", "schema_"})
         return {**theirs, "nowcast": ours}
 
     def for_deepspeed(self, batch: Batch) -> dict[str, Any]:

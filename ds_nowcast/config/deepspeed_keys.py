@@ -64,7 +64,7 @@ UNSUPPORTED: dict[str, str] = {
 }
 """Top-level keys that DeepSpeed knows, or knew, and that this trainer refuses, with the reason."""
 
-BatchSize = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000_000)]  # its divisors are named where it does not divide
 
 
 class DeepSpeedKeys(Strict):

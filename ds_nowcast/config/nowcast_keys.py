@@ -95,7 +95,8 @@ class Thresholds(Strict):
     """Where "rain" begins, for yes/no scores."""
 
     unit: str = Field(
-        description='a unit of the shards\' encoding ("mm/h", "dBZ", "kg/m2") or "code" for its integer codes'
+        description='a unit of the shards\' encoding ("mm/h", "dBZ", "kg/m2") or "code" for its integer codes',
+        json_schema_extra={"enum": [*known_units(), "code"]},
     )
     values: list[float] = Field(min_length=1, description="ascending thresholds; a pixel at or above counts")
 

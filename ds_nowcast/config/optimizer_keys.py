@@ -16,6 +16,8 @@ LearningRate = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[list[Share], Field(min_length=2, max_length=2)]
 Steps = Annotated[int, Field(ge=1)]
+TORCH_ADAM_ONLY, OWN_ADAM_ONLY = {"amsgrad", "foreach", "fused"}, {"bias_correction", "set_grad_none"}
+"""Parameters of Adam that torch's alone takes, and DeepSpeed's alone."""
 
 
 class OptimizerParams(Strict):
@@ -46,8 +48,7 @@ class AdamParams(OptimizerParams):
 
     @model_validator(mode="after")
     def _fits_the_implementation(self) -> Self:
-        torch_only, own_only = {"amsgrad", "foreach", "fused"}, {"bias_correction", "set_grad_none"}
-        wrong = self.model_fields_set & (own_only if self.torch_adam else torch_only)
+        wrong = self.model_fields_set & (OWN_ADAM_ONLY if self.torch_adam else TORCH_ADAM_ONLY)
         if wrong:
             names, needed = " and ".join(sorted(wrong)), "false" if self.torch_adam else "true"
             raise ValueError(f"{names} cannot be used without torch_adam {needed}; set that or remove {names}")

@@ -9,8 +9,9 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, ErrorDetails
 
 from data_prep.errors import UserError
 
@@ -50,7 +51,16 @@ def _not_null(value: Any) -> Any:
     return value
 
 
-NOT_NULL = BeforeValidator(_not_null)
+class _NotNull(BeforeValidator):
+    """Told to the JSON Schema, too."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        form = handler(core)
+        others = [one for one in form.pop("anyOf", [form]) if one != {"type": "null"}]
+        return others[0] if len(others) == 1 else {**form, "anyOf": others}
+
+
+NOT_NULL = _NotNull(_not_null)
 """For a field whose default is None but whose reader fails on an explicit null: `Annotated[X | None, NOT_NULL]`."""
 
 
@@ -78,6 +88,11 @@ def sections(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in sections(part)]
 
 
+def keys(model_class: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a section by the names that a file has for them."""
+    return {field.alias or name: field for name, field in model_class.model_fields.items()}
+
+
 def walk(model_class: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """Every section below `model_class` with its dotted path; variants of one section come one after the other."""
     yield path, model_class
@@ -91,7 +106,7 @@ def _homes(root: type[BaseModel]) -> dict[str, list[str]]:
     """Each key of the whole config with the dotted paths of the sections it is valid in."""
     homes: dict[str, list[str]] = {}
     for path, model in walk(root):
-        for name in model.model_fields:
+        for name in keys(model):
             if path not in homes.setdefault(name, []):
                 homes[name].append(path)
     return homes
@@ -153,7 +168,7 @@ def _unknown(root: type[BaseModel], models: list[type[BaseModel]], section: Path
     reason = next((m.refused[key] for m in models if issubclass(m, Strict) and key in m.refused), None)
     if reason:
         return f"'{full}' is not supported: {reason}"
-    siblings = sorted({name for model in models for name in model.model_fields})
+    siblings = sorted({name for model in models for name in keys(model)})
     homes = _homes(root)
     here, near = _nearest(key, siblings)
     there, far = _nearest(key, list(homes))

@@ -83,8 +83,15 @@ def outline(name: str, options: Mapping[str, Any], input_frames: int, output_fra
     `options` is the config's, unchecked. Raises UserError for an unknown model, preset or option.
     """
     checked = checked_options(name, options, where=f"model {name}")
-    with torch.device("meta"):
-        model = cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+    try:
+        with torch.device("meta"):
+            model = cast(NowcastModel, _module(name).build(checked, input_frames, output_frames))
+    except (RuntimeError, TypeError, OverflowError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        raise UserError(
+            f"model {name} of {checked} has more weights than can be numbered; give smaller sizes"
+        ) from None
     assert model.stride >= 1 and (model.receptive_field is None or model.receptive_field >= 0), (
         "a model says both of itself"
     )

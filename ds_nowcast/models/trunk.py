@@ -24,7 +24,10 @@ class TrunkOptions(Strict):
 
     width: int = Field(32, ge=1, description="filters of the first level; each level down doubles them")
     levels: int = Field(
-        4, ge=1, description="times the image is halved; the centre has four times the last level's filters"
+        4,
+        ge=1,
+        le=16,
+        description="times the image is halved; the centre has four times the last level's filters",
     )
     norm: Norm = Field(
         "group", description="norm after each convolution; batch: statistics of each rank's micro-batch alone"
