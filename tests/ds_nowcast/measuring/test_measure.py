@@ -156,6 +156,8 @@ def test_alone_it_measures_too_and_refuses_with_the_trainers_words(tmp_path: Pat
 
     wrong = run([*command, "--out", str(out), "--set", "nowcast.stepz=3"], tmp_path / "log", 100, env)
     assert wrong.code == 2 and "stepz" in (tmp_path / "log").read_text()
+    wrong = run([*command, "--out", str(out), "--shards", str(tmp_path)], tmp_path / "log", 100, env)
+    assert wrong.code == 2 and "index.json" in (tmp_path / "log").read_text()
     wrong = run([*command, "--out", str(tmp_path / "none/out.json")], tmp_path / "log", 100, env)
     assert wrong.code == 2 and "is not a folder" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
