@@ -45,7 +45,7 @@ def run(measurements: dict[str, list[str]], same: Path, launch: Launch) -> int:
 
 def weights_after(arguments: list[str], ranks: Ranks, *, watched: bool, steps: int = 4) -> dict[str, torch.Tensor]:
     """Weights of the first rank after steps that were timed and watched, or not."""
-    config = load_config(arguments[1])
+    config = load_config(arguments[1], ["csv_monitor.enabled=false"])
     shards, batch, traffic = open_for(arguments[3], config.nowcast.data), config.batch(ranks.world), Traffic()
     clock = StepClock(ranks.device, traffic)
     kind = partial(TimedEngine, clock) if watched else Engine

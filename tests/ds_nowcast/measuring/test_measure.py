@@ -32,6 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = ("stage3_param_persistence_threshold", "stage3_max_reuse_distance", "stage3_max_live_parameters")
     keys["zero_optimization"] |= dict.fromkeys(names, 0)
     path = tmp_path_factory.mktemp("config") / "tiny.json"
+    keys["csv_monitor"] = {"enabled": True, "output_path": str(path.parent / "monitored"), "job_name": "tiny"}
     path.write_text(json.dumps(keys))
     return path
 
@@ -92,6 +93,12 @@ def test_a_synthetic_feed_waits_for_no_data_and_a_stream_for_nothing_else(found:
     assert stream["split_s"]["compute"] == stream["split_s"]["optimizer"] == stream["split_s"]["communication"] == 0
     assert stream["parameters"] == 0 and stream["steps"] == 50 and stream["samples_per_s"] > 0
     assert found["soon"]["steps"] == found["full"]["steps"] == 3
+
+
+@pytest.mark.launch
+@pytest.mark.usefixtures("found")
+def test_a_measurement_leaves_one_file_and_no_monitors(config: Path) -> None:
+    assert [path.name for path in config.parent.iterdir()] == [config.name]
 
 
 @pytest.mark.launch
