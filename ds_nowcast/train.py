@@ -16,7 +16,7 @@ from data_prep.errors import DataError, ExpectedError, SourceError, UserError
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
-from ds_nowcast.engine import Engine, placing
+from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError, NotStartedError
 from ds_nowcast.exported import card_of, write_weights
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
@@ -24,13 +24,14 @@ from ds_nowcast.launch.environment import environment_world
 from ds_nowcast.model_space import ModelSpace, thresholds_of
 from ds_nowcast.ranks import Ranks, end_process
 from ds_nowcast.scoring.evaluation import Evaluation, StoppedError, comparison, headline, selected
-from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding, training_stream
+from ds_nowcast.stream.pipeline import CodeStream, StepCodes, padding
 from ds_nowcast.stream.windows import Sample, open_for
 from ds_nowcast.training.agreement import check_alike, check_shared
 from ds_nowcast.training.checkpoints import Checkpoints
 from ds_nowcast.training.damage import note_damage
 from ds_nowcast.training.display import Display
 from ds_nowcast.training.meters import Meters
+from ds_nowcast.training.parts import samples_of, start_engine
 from ds_nowcast.training.run_folder import Metrics, RunFolder, saving
 from ds_nowcast.training.sample_log import SampleLog
 from ds_nowcast.training.start import FirstModel, check_start
@@ -99,13 +100,6 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             training.resume()
             ranks.on_first(lambda: run.describe(config, start.run, start.order, batch, start.asked))
             return training.run(stop)
-
-
-def start_engine(first: FirstModel, config: RunConfig, batch: Batch, ranks: Ranks) -> Engine:
-    """DeepSpeed's engine over the first model, which at ZeRO 3 no rank ever holds whole. Raises UserError."""
-    for_deepspeed = config.for_deepspeed(batch)
-    model, keys = first.build(placing(for_deepspeed)), config.nowcast
-    return Engine(model, for_deepspeed, ranks, compute=keys.compute, ema=keys.ema)
 
 
 def built(build: Callable[[], Engine], stop: StopRequest) -> Engine:
@@ -190,11 +184,7 @@ class Training:
 
     def stream(self) -> CodeStream:
         """This rank's samples from where the engine stands."""
-        return training_stream(
-            self.shards, self.keys.data, self.keys.seed,
-            batch=self.batch.per_rank, rank=self.ranks.rank, world=self.ranks.world, start=self.engine.samples,
-            threads=self.keys.data.threads or self.ranks.threads, pinned=self.ranks.device.type == "cuda",
-        )  # fmt: skip
+        return samples_of(self.shards, self.keys, self.batch, self.ranks, self.engine.samples)
 
     def sample_log(self) -> SampleLog | nullcontext[None]:
         """Where each step's samples are written down, if the config asks for it."""

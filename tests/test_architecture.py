@@ -47,7 +47,12 @@ DOORS = {
     "fsspec": {"data_prep/shards/sources/objects.py"},
     "s3fs": {"data_prep/shards/sources/objects.py"},
     "botocore": {"data_prep/shards/sources/objects.py"},
-    "psutil": {"ds_nowcast/launch/interfaces.py", "ds_nowcast/launch/launcher.py", "ds_nowcast/doctor/ports.py"},
+    "psutil": {
+        "ds_nowcast/launch/interfaces.py",
+        "ds_nowcast/launch/launcher.py",
+        "ds_nowcast/doctor/ports.py",
+        "ds_nowcast/measuring/session.py",
+    },
 }
 LAZY = {
     "webdataset",

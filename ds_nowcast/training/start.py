@@ -23,13 +23,13 @@ from ds_nowcast.training.run_folder import RunFolder, run_identity
 class FirstModel:
     """The model that a launch starts from: an outline, which `build` gives the weights drawn by the seed, or those read."""
 
-    def __init__(self, config: RunConfig, run: RunFolder, init_from: Path | None) -> None:
-        """Raises UserError where the weights to start from cannot be read or are another model's."""
+    def __init__(self, config: RunConfig, run: RunFolder | None = None, init_from: Path | None = None) -> None:
+        """run: None where nothing is resumed. Raises UserError where weights to start from cannot be read or are another model's."""
         keys = config.nowcast
         self._seed, self._weights = keys.seed, None
         self._outline = outline_of(keys)
         self.parameters = sum(p.numel() for p in self._outline.parameters() if p.requires_grad)
-        if init_from is not None and not run.has_checkpoints:
+        if init_from is not None and not (run and run.has_checkpoints):
             self._weights = read_weights(init_from)
             check_weights(self._outline, self._weights, init_from)
 

@@ -1,0 +1,1 @@
+"""Measuring real optimizer steps of a config, and launching such measurements."""
