@@ -98,11 +98,25 @@ class FiguresFile(Strict):
         """All three cases."""
         return Band(self.figures("best"), self.figures("value"), self.figures("worst"))
 
+    def sources(self) -> list[str]:
+        """A line for each figure: what it is, what it may be, where it is from."""
+        return [
+            _said(name, getattr(self, name))
+            for name in type(self).model_fields
+            if isinstance(getattr(self, name), Number)
+        ]
+
     def task(self) -> Task:
         """What is trained: as many samples as one rank sees in the hours given."""
         base = Batch(self.micro_batch * self.accumulation, self.accumulation)
         samples = self.hours_of_one.value * 3600.0 * step(self.figures("value"), 1, base).samples_per_s
         return Task(samples, base, self.total, self.windows, float(self.windows_per_shard))
+
+
+def _said(name: str, number: Number) -> str:
+    ends = [end for end in (number.best, number.worst) if end is not None]
+    may_be = f" ({' to '.join(f'{end:g}' for end in ends)})" if ends else ""
+    return f"{name} {number.value:g}{may_be}: {number.source}"
 
 
 def read_figures(path: Path) -> FiguresFile:
