@@ -19,8 +19,9 @@ from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import environment_rank, environment_world
 from ds_nowcast.measuring.clock import StepClock, TimedEngine
 from ds_nowcast.measuring.collectives import collectives
-from ds_nowcast.measuring.feeds import FEEDS, Make, one_batch, stream_steps, timed, training_steps
+from ds_nowcast.measuring.feeds import FEEDS, Make, TrainingSteps, one_batch, stream_steps, timed
 from ds_nowcast.measuring.figures import Figures
+from ds_nowcast.measuring.overlap import profiled
 from ds_nowcast.measuring.traffic import Traffic
 from ds_nowcast.ranks import Ranks, end_process
 from ds_nowcast.stream.pipeline import batches_that_fit
@@ -82,6 +83,7 @@ def measure(args: argparse.Namespace, launch: Launch) -> int:
     ranks = process_group.join(launch.store, always=True)
     torch.set_num_threads(ranks.threads)
     check_alike(ranks, config, shards, batch)
+    launch.logs_in(args.out.absolute().parent / "logs")
     figures = measured(args, config, shards, batch, ranks)
     found = figures.gathered() | ({"collectives": collectives(ranks)} if args.collectives else {})
     if ranks.first:
@@ -94,24 +96,33 @@ def measure(args: argparse.Namespace, launch: Launch) -> int:
 def measured(args: argparse.Namespace, config: RunConfig, shards: Shards, batch: Batch, ranks: Ranks) -> Figures:
     """Warms up, measures, and keeps what this rank saw. Raises ExpectedError, on all ranks."""
     traffic = Traffic()
-    clock = StepClock(ranks.device, traffic)
-    figures = Figures(config, shards, batch, ranks, args.feed, traffic)
-    stream = samples_of(shards, config.nowcast, batch, ranks, 0)
-    with stream:
+    clock, figures = StepClock(ranks.device, traffic), Figures(config, shards, batch, ranks, args.feed, traffic)
+    with samples_of(shards, config.nowcast, batch, ranks, 0) as stream:
         if args.feed == "stream":
             # what was read ahead while nobody took it is no measure of reading
             warmup = max(args.warmup, batches_that_fit(config.nowcast.data, batch.per_rank, shards) + 1)
-            make: Make = stream_steps(stream, ranks, clock, ends_early=args.seconds is not None)
-        else:
-            first, warmup = FirstModel(config), args.warmup
-            engine = start_engine(first, config, batch, ranks, partial(TimedEngine, clock))
-            figures.parameters, figures.dtype = first.parameters, engine.dtype
-            codes = stream if args.feed == "full" else one_batch(stream)
-            make = training_steps(config, shards, batch, ranks, engine, clock, codes)
-        timed(make, clock, warmup, None)
-        ranks.barrier()
-        with figures.measuring():
-            figures.splits = timed(make, clock, args.steps, args.seconds)
+            make = stream_steps(stream, ranks, clock, ends_early=args.seconds is not None)
+            return measure_steps(make, clock, figures, warmup, args)
+        first = FirstModel(config)
+        engine = start_engine(first, config, batch, ranks, partial(TimedEngine, clock))
+        figures.parameters, figures.dtype = first.parameters, engine.dtype
+        steps = TrainingSteps(
+            config, shards, batch, ranks, engine, clock, stream if args.feed == "full" else one_batch(stream)
+        )
+        measure_steps(steps, clock, figures, args.warmup, args)
+        figures.idle = steps.idle
+        if ranks.device.type == "cuda":
+            waited = profiled(lambda: timed(steps, clock, 1, None))
+            figures.splits = [split.exposing(*waited) for split in figures.splits]
+        return figures
+
+
+def measure_steps(make: Make, clock: StepClock, figures: Figures, warmup: int, args: argparse.Namespace) -> Figures:
+    """The steps that count, after those that do not."""
+    timed(make, clock, warmup, None)
+    figures.ranks.barrier()
+    with figures.measuring():
+        figures.splits = timed(make, clock, args.steps, args.seconds)
     return figures
 
 

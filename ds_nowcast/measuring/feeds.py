@@ -24,35 +24,39 @@ FEWEST = 3  # steps that are measured however little time there is
 Make = Callable[[bool], bool]
 
 
-def training_steps(
-    config: RunConfig, shards: Shards, batch: Batch, ranks: Ranks, engine: Engine, clock: StepClock,
-    codes: Iterator[StepCodes],
-) -> Make:  # fmt: skip
-    """The steps of `ds_nowcast.train`, without what it does now and then. Raises as they do, on all ranks."""
-    keys = config.nowcast
-    step = TrainingStep(
-        engine, keys, ModelSpace(shards.index.codes, keys.data.input_frames, ranks.device), batch, ranks
-    )
-    bad: dict[str, str] = {}
+class TrainingSteps:
+    """The steps of `ds_nowcast.train`, without what it does now and then. They raise as those do, on all ranks."""
 
-    def make(enough: bool) -> bool:
-        with clock.waiting():
-            samples = next(codes)
-        codes_BTHW, valid = step.prepare(samples)
-        totals = ranks.sum([valid, len(samples.bad), enough, 0])  # as many numbers as a training's
+    def __init__(
+        self, config: RunConfig, shards: Shards, batch: Batch, ranks: Ranks, engine: Engine, clock: StepClock,
+        codes: Iterator[StepCodes],
+    ) -> None:  # fmt: skip
+        """codes: this rank's samples, step by step."""
+        keys = config.nowcast
+        space = ModelSpace(shards.index.codes, keys.data.input_frames, ranks.device)
+        self._step = TrainingStep(engine, keys, space, batch, ranks)
+        self._codes, self._clock, self._ranks = codes, clock, ranks
+        self._most_bad, self._where, self._bad = keys.data.max_bad_samples, shards.source.location, dict[str, str]()
+        self.idle = 0  # steps without an update: gradients overflowed, or no pixel was valid
+
+    def __call__(self, enough: bool) -> bool:
+        """See `Make`."""
+        with self._clock.waiting():
+            samples = next(self._codes)
+        codes_BTHW, valid = self._step.prepare(samples)
+        totals = self._ranks.sum([valid, len(samples.bad), enough, 0])  # as many numbers as a training's
         if totals[2]:
             return False
         if totals[1]:
-            note_damage(bad, samples.bad, keys.data.max_bad_samples, shards.source.location, ranks, _warn(ranks))
-        with clock.running():
-            step.run(samples, codes_BTHW, int(totals[0]))
+            note_damage(self._bad, samples.bad, self._most_bad, self._where, self._ranks, self._warn)
+        with self._clock.running():
+            stepped = self._step.run(samples, codes_BTHW, int(totals[0])).stepped
+        self.idle += stepped is None or not stepped.applied
         return True
 
-    return make
-
-
-def _warn(ranks: Ranks) -> Callable[[str], None]:
-    return lambda text: print(f"warning: {text}", file=sys.stderr) if ranks.first else None
+    def _warn(self, text: str) -> None:
+        if self._ranks.first:
+            print(f"warning: {text}", file=sys.stderr)
 
 
 def stream_steps(stream: CodeStream, ranks: Ranks, clock: StepClock, *, ends_early: bool) -> Make:

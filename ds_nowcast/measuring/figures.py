@@ -26,9 +26,10 @@ class Figures:
     def __init__(
         self, config: RunConfig, shards: Shards, batch: Batch, ranks: Ranks, feed: str, traffic: Traffic
     ) -> None:
-        self._config, self._shards, self._batch, self._ranks = config, shards, batch, ranks
+        self._config, self._shards, self._batch, self.ranks = config, shards, batch, ranks
         self._feed, self._traffic, self._cpu_s = feed, traffic, 0.0
         self.splits: Sequence[Split] = ()
+        self.idle = 0  # steps without an update, those before included
         self.parameters = 0  # none where there is no model
         self.dtype = torch.float32  # that the model computes in, but for autocast
 
@@ -42,7 +43,7 @@ class Figures:
 
     def gathered(self) -> dict[str, Any]:
         """The document. Every rank must call, all with as many steps."""
-        ranks, keys, batch, steps = self._ranks, self._config.nowcast, self._batch, len(self.splits)
+        ranks, keys, batch, steps = self.ranks, self._config.nowcast, self._batch, len(self.splits)
         means = ranks.sum([value / ranks.world for split in self.splits for value in split])
         table = [Split(*means[row * len(Split._fields) :][: len(Split._fields)]) for row in range(steps)]
         cpu_s = ranks.sum([self._cpu_s / steps / ranks.world])[0]
@@ -67,6 +68,7 @@ class Figures:
             "image": list(self._shards.index.shape),
             "frames": keys.data.window,
             "steps": steps,
+            "idle_steps": self.idle,
             "samples_per_s": batch.total * rate,
             "step_s": {"median": median(step_s), "least": min(step_s), "most": max(step_s)},
             "split_s": {name: median(getattr(split, name) for split in table) for name in Split._fields[1:]},

@@ -17,6 +17,7 @@ _OF_MEMORY = re.compile(
     r"|cudaErrorMemoryAllocation|exit(?:s|ed) with return code = -9|killed by SIGKILL|ended by signal 9|\bKilled$",
     re.MULTILINE,
 )
+_LAUNCHER = re.compile(r"\[[\d-]+ [\d:,]+\] \[")  # its log, which only gives exit codes
 _FAILED = re.compile(r"^FAILED rank .*$", re.MULTILINE)
 _ERROR = re.compile(r"^(?:[\w-]+: )?error: (.*)$", re.MULTILINE)
 _RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
@@ -60,10 +61,10 @@ def tail_of(log: Path) -> str:
 
 def _of_memory(text: str) -> str:
     """The line that says so, the rank's own before the launcher's."""
-    lines = text.splitlines()
-    saying = [line.strip() for line in lines if _OF_MEMORY.search(line)]
-    failed = [line for line in saying if _FAILED.match(line)]
-    return (failed or saying or ["the kernel killed it, most likely for memory"])[-1]
+    saying = [line.strip() for line in text.splitlines() if _OF_MEMORY.search(line) and not _LAUNCHER.match(line)]
+    failed = _FAILED.findall(text)
+    both = [line for line in saying if line in failed]
+    return (both or saying or failed or ["the kernel killed it, most likely for want of memory"])[-1]
 
 
 def _told(text: str, code: int) -> str:

@@ -45,7 +45,7 @@ class Traffic:
     def __enter__(self) -> Traffic:
         for kind, names in _KINDS.items():
             for name in names:
-                if hasattr(ProcessGroup, name):
+                if name in vars(ProcessGroup):
                     self._replace(ProcessGroup, name, self._counted(kind, getattr(ProcessGroup, name)))
         self._replace(Work, "wait", self._timed(Work.wait))
         return self
@@ -56,7 +56,7 @@ class Traffic:
             setattr(owner, name, method)
 
     def _replace(self, owner: type, name: str, method: Any) -> None:
-        self._before.append((owner, name, getattr(owner, name)))
+        self._before.append((owner, name, vars(owner)[name]))  # as it lies there: looked up, it is bound to nothing
         setattr(owner, name, method)
 
     def _counted(self, kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
