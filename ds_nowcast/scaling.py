@@ -153,13 +153,13 @@ def _project(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace, report: Report, samples: float) -> None:
-    """Prints it, and leaves `scaling.json` and `scaling.png`."""
-    show(report)
+    """Leaves `scaling.json` and `scaling.png`, and prints it."""
     path = args.out / "scaling.json"
     with writing(path):
         args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(report.to_json() | {"samples": samples}, indent=1) + "\n").encode())
     draw(args.out / "scaling.png", report, samples)
+    show(report)
     print(f"written: {path}, {args.out / 'scaling.png'}")
 
 

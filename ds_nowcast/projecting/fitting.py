@@ -43,6 +43,7 @@ class Checked(NamedTuple):
 def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figures:
     """Figures of least squares; at least one point. See docs/scaling.md for what each is found from."""
     compute, crowding = _compute(points)
+    exposed, waiting = _communication(points, given)
     few = [point for point in points if point.ranks == min(point.ranks for point in points)]
     shared = [point.split_s["optimizer"] * (point.ranks if given.traffic.stage else 1) for point in few]
     figures = Figures(
@@ -53,7 +54,8 @@ def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figure
         link=given.link,
         ranks_per_host=given.ranks_per_host,
         crowding=crowding,
-        exposed=_exposed(points, given),
+        exposed=exposed,
+        waiting_s=waiting,
         stream_per_s=_stream(rates),
         stored_bytes=given.stored_bytes,
         file_system_bytes_per_s=given.file_system_bytes_per_s,
@@ -74,15 +76,23 @@ def _compute(points: Sequence[Point]) -> tuple[float, float]:
     return alone, slope / alone
 
 
-def _exposed(points: Sequence[Point], given: Given) -> float:
-    """Measured seconds of communication for each predicted one; 1, nothing hidden, where no point has two ranks."""
+def _communication(points: Sequence[Point], given: Given) -> tuple[float, float]:
+    """Share of the predicted time of collectives that is seen, 0 to 1, and what is seen beyond it.
+
+    More than the collectives' own time is no communication: ranks come to a collective one after the other, and the first
+    waits. Without a point of two ranks nothing is hidden and nobody waits.
+    """
     pairs = [
         (given.traffic.seconds(point.accumulation, point.ranks, given.link), point.split_s["communication"])
         for point in points
         if point.ranks > 1
     ]
+    if not pairs:
+        return 1.0, 0.0
     weight = sum(predicted**2 for predicted, _ in pairs)
-    return sum(predicted * measured for predicted, measured in pairs) / weight if weight else 1.0
+    seen = sum(predicted * measured for predicted, measured in pairs) / weight if weight else 1.0
+    share = min(1.0, seen)
+    return share, max(0.0, fmean(measured - share * predicted for predicted, measured in pairs))
 
 
 def _stream(rates: Iterable[Rates]) -> float:

@@ -15,6 +15,7 @@ from ds_nowcast.projecting.outlook import Outlook, outlook, split
 from ds_nowcast.projecting.points import PARTS, Point, of_mode
 from ds_nowcast.projecting.projection import Mode
 from ds_nowcast.projecting.report import Report
+from ds_nowcast.projecting.table import ms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,12 +106,15 @@ def _hours(axes: Axes, report: Report, curves: dict[Mode, list[Outlook]], sample
         points = [(point.ranks, samples / point.samples_per_s / 3600.0) for point in of_mode(report.points, mode)]
         _measured(axes, mode, points)
     asked = [one for one in report.outlooks if one.mode == "weak" and one.likely is not None]
-    for one in asked:
+    for number, one in enumerate(asked):
         hours = one.hours(one.likely)
         assert hours is not None
         axes.plot([one.ranks], [hours], "o", markersize=4.5, markerfacecolor="white", color=_MODES["weak"][0])
-        words = f"{hours:.3g} h, {one.limit}"
-        axes.annotate(words, (one.ranks, hours), (7, 4), textcoords="offset points", fontsize=7.5, color=INK)
+        above = number % 2 == 0  # in turns, so that neighbours on a flat line do not write over each other
+        axes.annotate(
+            f"{hours:.3g} h, {one.limit}", (one.ranks, hours), (7, 4) if above else (-7, -11),
+            textcoords="offset points", fontsize=7.5, color=INK, ha="left" if above else "right",
+        )  # fmt: skip
     right = max((one.ranks for one in asked), default=1) * _ROOM if asked else None
     _finish(
         axes, "Hours to train, and what limits them", Axis("ranks (GPUs)", True, (None, right)), Axis("hours", True)
@@ -153,13 +157,16 @@ def _split(axes: Axes, report: Report) -> None:
         if one.mode == "weak" and one.likely is not None
     ]
     for place, (_, parts, projected) in enumerate(bars[:_MANY]):
-        below = 0.0
+        below, whole = 0.0, sum(parts.values())
         for part in PARTS:
             look: dict[str, Any] = {"hatch": "////", "edgecolor": "white", "alpha": 0.75} if projected else {}
-            axes.bar(place, 1e3 * parts[part], 0.62, below, color=_PARTS[part], linewidth=0.0, **look)
-            below += 1e3 * parts[part]
+            axes.bar(place, parts[part] / whole, 0.62, below, color=_PARTS[part], linewidth=0.0, **look)
+            below += parts[part] / whole
+        axes.text(place, 1.01, f"{ms(whole)} ms", fontsize=7.5, color=INK, ha="center", va="bottom")
     names = [name for name, _, _ in bars[:_MANY]]
-    _finish(axes, "A step of weak scaling", Axis("ranks (hatched: projected)", words=names), Axis("milliseconds"))
+    _finish(
+        axes, "A step of weak scaling", Axis("ranks (hatched: projected)", words=names), Axis("share", limits=(0, 1.08))
+    )
 
 
 def _alone(axes: Axes, report: Report) -> None:
@@ -208,6 +215,6 @@ def _keys(figure: Figure, report: Report) -> None:
     for axes, entries in zip(figure.axes, keys, strict=True):
         lines = [axes.plot([], [], label=label, **look)[0] for label, look in entries]
         axes.legend(
-            handles=lines, loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=5, fontsize=7.5, frameon=False,
-            handlelength=2.2, columnspacing=1.1, labelcolor=INK,
+            handles=lines, loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=5, fontsize=7, frameon=False,
+            handlelength=1.9, columnspacing=0.9, labelcolor=INK,
         )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 from ds_nowcast.projecting.collectives import Sample
 from ds_nowcast.projecting.projection import Mode
 
-FED = 0.95  # of the rate without reading: from there on data count as no hindrance
+WAITS = 0.05  # of a step, for data: more of it counts as a hindrance
+FED = 0.95  # of the rate without reading: less of it counts as one
 PARTS = ("compute", "communication", "data_wait", "optimizer", "other")
 
 
@@ -50,11 +51,7 @@ class Rates:
     stream: float | None  # reading, decoding and copying, with no model
     synthetic: float | None  # steps on samples that lie in memory
     full: float | None
-
-    @property
-    def fed(self) -> float | None:
-        """Rate of full steps against those that read nothing."""
-        return None if self.full is None or self.synthetic is None else self.full / self.synthetic
+    full_at_best: float | None = None  # as if every full step were as fast as the fastest of them
 
 
 def point_of(mode: Mode, result: Mapping[str, Any]) -> Point:
@@ -85,16 +82,22 @@ def of_mode(points: Iterable[Point], mode: Mode) -> list[Point]:
 def bottleneck(split_s: Mapping[str, float], rates: Rates) -> tuple[str, str]:
     """What holds a number of ranks back, by name, and why.
 
-    Where full steps come to less than FED of those that read nothing, it is the data: `stream` where the stream alone is
-    slower than steps that read nothing, `sharing` where it is fast enough by itself and both want the same cores. Else it is
-    what a step spends longest on. Without the rates that this takes, only the step is looked at, its wait for data too.
+    Where a step waits for data for more than WAITS of it, that is `stream`, if the stream alone is slower than steps that
+    read nothing or was not measured, else `sharing`: the stream is fast enough by itself, but not beside computation. Where
+    a step does not wait and even the fastest is slower than FED of those that read nothing, it is `sharing` too: reading
+    takes cores that computation wants. Else it is what a step spends longest on.
     """
-    fed = rates.fed
-    if fed is not None and fed < FED:
-        assert rates.synthetic is not None
-        if rates.stream is not None and rates.stream < rates.synthetic:
-            return "stream", f"full steps reach {fed:.0%} of synthetic ones, and the stream alone is slower than those"
-        return "sharing", f"full steps reach {fed:.0%} of synthetic ones, though the stream alone is faster than those"
-    known = {part: split_s[part] for part in PARTS if part != "data_wait" or fed is None}
-    longest = max(known, key=lambda part: known[part])
-    return longest.replace("_", " "), f"{known[longest] / sum(split_s.values()):.0%} of a step"
+    waits = split_s["data_wait"] / sum(split_s.values())
+    if waits > WAITS:
+        slower = rates.stream is None or rates.synthetic is None or rates.stream < rates.synthetic
+        alone = "slower" if slower else "faster"
+        why = f"a step waits {waits:.0%} for data; alone the stream is {alone} than synthetic steps"
+        return (
+            "stream" if slower else "sharing",
+            why if rates.stream is not None else f"a step waits {waits:.0%} for data",
+        )
+    if rates.full_at_best is not None and rates.synthetic is not None and rates.full_at_best < FED * rates.synthetic:
+        share = rates.full_at_best / rates.synthetic
+        return "sharing", f"without waiting for data, the fastest full step has {share:.0%} of synthetic ones' rate"
+    longest = max(PARTS, key=lambda part: split_s[part])
+    return longest.replace("_", " "), f"{split_s[longest] / sum(split_s.values()):.0%} of a step"

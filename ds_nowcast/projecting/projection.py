@@ -25,7 +25,8 @@ class Figures:
     link: Link
     ranks_per_host: int
     crowding: float = 0.0  # share by which computing slows for each further rank on the host
-    exposed: float = 1.0  # share of the collectives' time that nothing hides; above 1 where ranks wait for each other
+    exposed: float = 1.0  # share of the collectives' time that nothing hides
+    waiting_s: float = 0.0  # of a step in which a rank waits for slower ones, where there are others
     stream_per_s: float = math.inf  # samples that one host's stream delivers to all of its ranks
     stored_bytes: float = 0.0  # that a sample is read from the disk
     file_system_bytes_per_s: float = math.inf  # that the shards' disks deliver to all hosts together
@@ -92,12 +93,13 @@ def step(figures: Figures, ranks: int, batch: Batch) -> Step:
     crowd = min(ranks, figures.ranks_per_host) - 1
     compute = figures.compute_s * batch.per_rank * (1.0 + figures.crowding * crowd)
     sending = figures.traffic.seconds(batch.accumulation, ranks, figures.link) if ranks > 1 else 0.0
+    waiting = figures.waiting_s if ranks > 1 else 0.0
     return Step(
         ranks=ranks,
         samples=samples,
         compute=compute,
         # no more can be hidden than there is computation to hide it behind
-        communication=max(figures.exposed * sending, sending - compute),
+        communication=max(figures.exposed * sending, sending - compute) + waiting,
         optimizer=figures.optimizer_s / (ranks if figures.traffic.stage else 1),
         other=figures.other_s,
         stream=samples / (hosts * figures.stream_per_s),
@@ -136,7 +138,7 @@ def band_of(likely: Figures, error: float) -> Band:
     return Band(
         _scaled(dataclasses.replace(likely, exposed=0.0), faster),
         likely,
-        _scaled(dataclasses.replace(likely, exposed=max(1.0, likely.exposed), link=worse), slower),
+        _scaled(dataclasses.replace(likely, exposed=1.0, link=worse), slower),
     )
 
 
@@ -147,6 +149,7 @@ def _scaled(figures: Figures, factor: float) -> Figures:
         compute_s=figures.compute_s * factor,
         optimizer_s=figures.optimizer_s * factor,
         other_s=figures.other_s * factor,
+        waiting_s=figures.waiting_s * factor,
         link=dataclasses.replace(link, latency_s=link.latency_s * factor, bytes_per_s=link.bytes_per_s / factor),
         stream_per_s=figures.stream_per_s / factor,
     )

@@ -95,8 +95,9 @@ class Found:
         for ranks, batch in series.weak.items():
             mine = {w.feed: r for w, r in self.results.items() if w.batch == batch}
             rate = {feed: result["samples_per_s"] for feed, result in mine.items()}
+            best = mine["full"]["batch"]["total"] / mine["full"]["step_s"]["least"] if "full" in mine else None
             hosts = max((result["hosts"] for result in mine.values()), default=1)
-            found.append(Rates(ranks, hosts, rate.get("stream"), rate.get("synthetic"), rate.get("full")))
+            found.append(Rates(ranks, hosts, rate.get("stream"), rate.get("synthetic"), rate.get("full"), best))
         return found
 
 

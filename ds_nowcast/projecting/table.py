@@ -101,7 +101,11 @@ def _told(report: Report) -> Iterator[str]:
             f"collectives   {report.sent_bytes / 1e6:.3g} MB a step were seen, ZeRO {figures.traffic.stage} says "
             f"{report.expected_bytes / 1e6:.3g} MB"
         )
-    yield f"exposed       {figures.exposed:.0%} of the collectives' predicted time is seen in a step"
+    if report.points:
+        yield (
+            f"exposed       {figures.exposed:.0%} of the collectives' predicted time is seen in a step, and {ms(figures.waiting_s)} ms in "
+            "which ranks wait for each other"
+        )
     for one in report.checked:
         ranks = ", ".join(map(str, one.fitted_to))
         yield (
@@ -117,14 +121,15 @@ def _projected(outlooks: Sequence[Outlook]) -> Table:
         [
             "ranks",
             "samples",
+            "steps",
             "samples/s",
-            "efficiency",
+            "effic.",
             "hours",
             "best",
             "worst",
             "step ms",
             "comm.",
-            "data wait",
+            "data",
             "shards",
         ],
         ["limit"],
@@ -136,7 +141,7 @@ def _projected(outlooks: Sequence[Outlook]) -> Table:
 
 def _row(one: Outlook) -> list[str]:
     if one.likely is None:
-        return [f"{one.ranks:,}", f"{one.task.total:,}", *["-"] * 10, "batch: fewer samples than ranks"]
+        return [f"{one.ranks:,}", f"{one.task.total:,}", *["-"] * 10, "batch (ranks > samples)"]
     parts = split_of(one.likely)
     return [
         f"{one.ranks:,}",
@@ -149,7 +154,7 @@ def _row(one: Outlook) -> list[str]:
         ms(parts["communication"]),
         ms(parts["data_wait"]),
         "-" if one.shards is None else f"{one.shards:,}",
-        "batch: more samples than an epoch" if one.limit == "batch" else one.limit,
+        "batch (step > epoch)" if one.limit == "batch" else one.limit,
     ]
 
 
@@ -165,4 +170,6 @@ def ms(seconds: float) -> str:
 
 def hours(value: float | None) -> str:
     """Hours, of whatever size."""
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.01 else "<0.01"
