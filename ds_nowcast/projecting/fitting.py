@@ -108,7 +108,7 @@ def _with_rest(figures: Figures, points: Sequence[Point]) -> Figures:
         found = step(figures, point.ranks, Batch(point.per_rank, point.accumulation))
         split = point.split_s
         work = split["compute"] + split["communication"] + split["optimizer"]
-        rests.append(point.step_s - work - found.data_wait)
+        rests.append(point.step_s - work - min(split["data_wait"], found.data_wait))
     return Figures(**{**vars(figures), "other_s": max(0.0, fmean(rests))})
 
 

@@ -117,7 +117,7 @@ def _hours(axes: Axes, report: Report, curves: dict[Mode, list[Outlook]], sample
         )  # fmt: skip
     right = max((one.ranks for one in asked), default=1) * _ROOM if asked else None
     _finish(
-        axes, "Hours to train, and what limits them", Axis("ranks (GPUs)", True, (None, right)), Axis("hours", True)
+        axes, "Hours to train, and what limits them", Axis("ranks (GPUs)", True, (0.25, right)), Axis("hours", True)
     )
 
 
