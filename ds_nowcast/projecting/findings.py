@@ -57,19 +57,31 @@ def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked
     title = _title(config, full)
     if not any(point.mode == "weak" for point in points):
         return Report(
-            title, points, rates, failed, None, None, [], [], ["no full steps were measured, so nothing is projected"]
+            title,
+            points,
+            rates,
+            failed,
+            None,
+            None,
+            [],
+            [],
+            ["no full steps of weak scaling were measured, so nothing is projected"],
         )
     link, fitted = _link(full, asked)
     traffic = traffic_of(config, full[0]["parameters"])
     given = Given(
         traffic=traffic,
         link=link,
-        ranks_per_host=asked.ranks_per_host or slots,
+        ranks_per_host=slots,
         stored_bytes=max((result["stored_bytes"] for result in results), default=0.0),
         file_system_bytes_per_s=asked.file_system_bytes_per_s or math.inf,
     )
     checked = held_back(points, rates, dataclasses.replace(given, link=_link_of_fewer(full, asked, link)))
-    figures = dataclasses.replace(fit(points, rates, given), file_bytes_per_s=asked.file_bytes_per_s or math.inf)
+    figures = dataclasses.replace(
+        fit(points, rates, given),
+        file_bytes_per_s=asked.file_bytes_per_s or math.inf,
+        ranks_per_host=asked.ranks_per_host or slots,
+    )
     band = band_of(figures, max((abs(one.error) for one in checked), default=0.0))
     most = max(full, key=lambda result: (result["ranks"], result["batch"]["total"]))
     return Report(
@@ -116,7 +128,7 @@ def _notes(
     points: Sequence[Point], rates: Sequence[Rates], asked: Asked, given: Given, fitted: Fit | None
 ) -> list[str]:
     notes, one_host = [], all(point.hosts == 1 for point in points)
-    if one_host and fitted is not None and max(asked.ranks, default=1) > given.ranks_per_host:
+    if one_host and fitted is not None and max(asked.ranks, default=1) > (asked.ranks_per_host or given.ranks_per_host):
         notes.append(
             "beware: the link was timed within one host, where ranks share memory; between hosts give --link-gb-s and --link-latency-us"
         )

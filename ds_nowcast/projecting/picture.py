@@ -25,7 +25,7 @@ _MODES: dict[Mode, tuple[str, str]] = {"weak": (LINES[0][0], "o"), "strong": (LI
 _PARTS = dict(zip(PARTS, ("#0072b2", "#d55e00", "#e69f00", "#009e73", "#b3b8be"), strict=True))
 _RATES = {"stream": ("stream only", LINES[2]), "synthetic": ("synthetic data", LINES[3]), "full": ("full", LINES[0])}
 _MANY = 14  # bars; with more of them the labels touch
-_ROOM = 12.0  # times the largest number of ranks, for the words beside it
+_ROOM = 40.0  # times the largest number of ranks, for the words beside it
 
 
 def check() -> None:
@@ -50,7 +50,7 @@ def draw(path: Path, report: Report, samples: float) -> None:
         _efficiency(low_right, curves)
     _keys(figure, report)
     with writing(path):
-        write_atomically(path, canvas.png(figure))
+        write_atomically(path, canvas.small_png(figure))
 
 
 def _about(report: Report) -> str:

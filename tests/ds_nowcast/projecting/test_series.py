@@ -216,6 +216,16 @@ def test_what_is_given_of_the_link_is_taken_and_what_is_not_is_fitted(study: Stu
     assert both.link is None and both.figures is not None and both.figures.link == Link(1e-6, 5e9)
 
 
+def test_hosts_of_another_size_change_the_projection_and_not_the_fit(study: Study) -> None:
+    here = reported(study, [1, 2], Machine(), Asked([8]))
+    other = reported(study, [1, 2], Machine(), Asked([8], ranks_per_host=1))
+    assert here.figures is not None and other.figures is not None
+    assert dataclasses.replace(other.figures, ranks_per_host=2) == here.figures
+    assert other.checked == here.checked
+    slow, fast = here.outlooks[0].likely, other.outlooks[0].likely
+    assert slow is not None and fast is not None and fast.stream == slow.stream / 2  # a stream on each host
+
+
 def test_the_notes_say_what_is_not_known(study: Study) -> None:
     notes = "\n".join(reported(study, [1, 2], Machine(), Asked([128])).notes)
     assert "within one host" in notes and "give --file-system-gb-s" in notes
