@@ -63,7 +63,7 @@ def run(out: Path, config: Path, shards: Path) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.hosts
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_real_study_of_one_and_two_ranks(config: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     ended = run(out, config, shards)
