@@ -59,7 +59,7 @@ class TrainingSteps:
             print(f"warning: {text}", file=sys.stderr)
 
 
-def stream_steps(stream: CodeStream, ranks: Ranks, clock: StepClock, *, ends_early: bool) -> Make:
+def stream_steps(stream: Iterator[StepCodes], ranks: Ranks, clock: StepClock, *, ends_early: bool) -> Make:
     """Batches taken from the stream, copied to the device and dropped. ends_early: whether ranks may want to end."""
 
     def make(enough: bool) -> bool:

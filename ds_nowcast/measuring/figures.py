@@ -75,7 +75,9 @@ class Figures:
             "cpu_s": cpu_s,
             "memory_bytes": max(peaks),
             "host_memory_bytes": max(host_peaks),
-            "collective_bytes": {kind: count / steps for kind, count in sorted(self._traffic.bytes.items()) if count},
+            "collective_bytes": {
+                kind: round(count / steps) for kind, count in sorted(self._traffic.bytes.items()) if count
+            },
             "sample_bytes": sample_bytes(self._shards, keys),
             "stored_bytes": stored_bytes(self._shards, keys, batch, ranks, steps) if ranks.first else 0.0,
         }

@@ -49,7 +49,9 @@ def measured(job: Job, folder: Path, timeout_s: float) -> Outcome:
         return outcome
     result = _read(out)
     if result is None:
-        return dataclasses.replace(outcome, ended="crashed", reason="it ended without a result")
+        return dataclasses.replace(
+            outcome, ended="crashed", reason=f"it ended without {out}; give a folder that its first host shares"
+        )
     return dataclasses.replace(outcome, result=result)
 
 

@@ -19,7 +19,7 @@ _OF_MEMORY = re.compile(
 )
 _LAUNCHER = re.compile(r"\[[\d-]+ [\d:,]+\] \[")  # its log, which only gives exit codes
 _FAILED = re.compile(r"^FAILED rank .*$", re.MULTILINE)
-_ERROR = re.compile(r"^(?:[\w-]+: )?error: (.*)$", re.MULTILINE)
+_ERROR = re.compile(r"^(?:[\w. -]+: )?error: (.*)$", re.MULTILINE)
 _RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
 
 
