@@ -14,7 +14,7 @@ from ds_nowcast.projecting.collectives import Fit, Link, fit_link
 from ds_nowcast.projecting.fitting import Given, fit, held_back
 from ds_nowcast.projecting.outlook import Task, outlooks
 from ds_nowcast.projecting.points import Point, Rates, samples_of
-from ds_nowcast.projecting.projection import Batch, band_of
+from ds_nowcast.projecting.projection import Batch, Figures, band_of
 from ds_nowcast.projecting.report import Report
 from ds_nowcast.projecting.series import Found, Series
 from ds_nowcast.projecting.traffic import Traffic
@@ -67,18 +67,20 @@ def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked
             [],
             ["no full steps of weak scaling were measured, so nothing is projected"],
         )
-    link, fitted = _link(full, asked)
+    timed = timed_link(full)
+    link = _asked_link(full, asked, timed)
     traffic = traffic_of(config, full[0]["parameters"])
     given = Given(
         traffic=traffic,
-        link=link,
+        link=timed.link if timed else link,  # that the measured steps went over
         ranks_per_host=slots,
         stored_bytes=max((result["stored_bytes"] for result in results), default=0.0),
         file_system_bytes_per_s=asked.file_system_bytes_per_s or math.inf,
     )
-    checked = held_back(points, rates, dataclasses.replace(given, link=_link_of_fewer(full, asked, link)))
+    checked = held_back(points, rates, dataclasses.replace(given, link=_link_of_fewer(full, given.link)))
     figures = dataclasses.replace(
         fit(points, rates, given),
+        link=link,
         file_bytes_per_s=asked.file_bytes_per_s or math.inf,
         ranks_per_host=asked.ranks_per_host or slots,
     )
@@ -90,10 +92,10 @@ def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked
         rates=rates,
         failed=failed,
         figures=figures,
-        link=fitted,
+        link=timed,
         checked=checked,
         outlooks=outlooks(("weak", "strong"), asked.ranks, task, band),
-        notes=_notes(points, rates, asked, given, fitted),
+        notes=_notes(points, rates, asked, figures),
         sent_bytes=sum(most["collective_bytes"].values()),
         expected_bytes=sum(sent.bytes for sent in traffic.of_step(most["batch"]["accumulation"]) if most["ranks"] > 1),
     )
@@ -106,33 +108,37 @@ def _title(config: RunConfig, full: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _link(full: Sequence[Mapping[str, Any]], asked: Asked) -> tuple[Link, Fit | None]:
-    """What was given of it, and the rest fitted to the timed collectives; the Fit is None where nothing was needed of one."""
+def timed_link(full: Sequence[Mapping[str, Any]]) -> Fit | None:
+    """Fitted to all timed collectives; None where there are none."""
     trees = any(result["device"] != "cpu" for result in full)  # NCCL has them, gloo does not
-    fitted = fit_link([sample for result in full for sample in samples_of(result)], trees=trees)
-    base = fitted.link if fitted else Link(0.0, math.inf, trees)
-    latency = base.latency_s if asked.link_latency_s is None else asked.link_latency_s
-    speed = base.bytes_per_s if asked.link_bytes_per_s is None else asked.link_bytes_per_s
-    both = asked.link_latency_s is not None and asked.link_bytes_per_s is not None
-    return Link(latency, speed, trees), None if both else fitted
+    return fit_link([sample for result in full for sample in samples_of(result)], trees=trees)
 
 
-def _link_of_fewer(full: Sequence[Mapping[str, Any]], asked: Asked, otherwise: Link) -> Link:
-    """The link as known without the largest number of ranks; where only that had any to talk to, as known with it."""
+def _asked_link(full: Sequence[Mapping[str, Any]], asked: Asked, timed: Fit | None) -> Link:
+    """That of the projection: what was given of it, the rest as timed."""
+    base = timed.link if timed else Link(0.0, math.inf, any(result["device"] != "cpu" for result in full))
+    return Link(
+        base.latency_s if asked.link_latency_s is None else asked.link_latency_s,
+        base.bytes_per_s if asked.link_bytes_per_s is None else asked.link_bytes_per_s,
+        base.trees,
+    )
+
+
+def _link_of_fewer(full: Sequence[Mapping[str, Any]], otherwise: Link) -> Link:
+    """As timed without the largest number of ranks; where only that had any to talk to, as known with it."""
     most = max(result["ranks"] for result in full)
-    link, _ = _link([result for result in full if result["ranks"] < most], asked)
-    return link if math.isfinite(link.bytes_per_s) else otherwise
+    fewer = timed_link([result for result in full if result["ranks"] < most])
+    return fewer.link if fewer else otherwise
 
 
-def _notes(
-    points: Sequence[Point], rates: Sequence[Rates], asked: Asked, given: Given, fitted: Fit | None
-) -> list[str]:
+def _notes(points: Sequence[Point], rates: Sequence[Rates], asked: Asked, figures: Figures) -> list[str]:
     notes, one_host = [], all(point.hosts == 1 for point in points)
-    if one_host and fitted is not None and max(asked.ranks, default=1) > (asked.ranks_per_host or given.ranks_per_host):
+    given = asked.link_bytes_per_s is not None and asked.link_latency_s is not None
+    if one_host and not given and max(asked.ranks) > figures.ranks_per_host:
         notes.append(
             "beware: the link was timed within one host, where ranks share memory; between hosts give --link-gb-s and --link-latency-us"
         )
-    if math.isinf(given.link.bytes_per_s):
+    if math.isinf(figures.link.bytes_per_s):
         notes.append("beware: no link is known, so communication costs nothing; measure 2 ranks or give --link-gb-s")
     if not any(point.ranks > 1 for point in points):
         notes.append("no step of two ranks was measured: the projection hides no communication behind computation")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ds_nowcast.projecting.collectives import Fit
+from ds_nowcast.projecting.collectives import Fit, Link
 from ds_nowcast.projecting.fitting import Checked
 from ds_nowcast.projecting.outlook import Outlook
 from ds_nowcast.projecting.points import Point, Rates, bottleneck, of_mode
@@ -25,7 +25,7 @@ class Report:
     rates: Sequence[Rates]
     failed: Mapping[str, str]
     figures: Figures | None  # None where nothing could be fitted
-    link: Fit | None  # None where it was given
+    link: Fit | None  # to timed collectives; None where there are none
     checked: Sequence[Checked]
     outlooks: Sequence[Outlook]
     notes: Sequence[str]
@@ -54,7 +54,7 @@ class Report:
             "rates": [vars(rate) for rate in self.rates],
             "failed": dict(self.failed),
             "figures": None if self.figures is None else figures_json(self.figures),
-            "link_fit": None if self.link is None else {"error": self.link.error, "samples": self.link.samples},
+            "link_timed": None if self.link is None else link_json(self.link.link) | {"error": self.link.error},
             "traffic": {"measured_bytes": self.sent_bytes, "expected_bytes": self.expected_bytes},
             "held_back": [{**one._asdict(), "error": one.error} for one in self.checked],
             "projection": [one.to_json() for one in self.outlooks],
@@ -82,6 +82,11 @@ def figures_json(figures: Figures) -> dict[str, Any]:
     bounded = {name: value for name, value in vars(figures).items() if isinstance(value, int | float)}
     return {
         **{name: value if math.isfinite(value) else None for name, value in bounded.items()},
-        "link": {name: value if math.isfinite(value) else None for name, value in vars(figures.link).items()},
+        "link": link_json(figures.link),
         "traffic": vars(figures.traffic),
     }
+
+
+def link_json(link: Link) -> dict[str, Any]:
+    """A link; null where its bandwidth has no bound."""
+    return {name: value if math.isfinite(value) else None for name, value in vars(link).items()}

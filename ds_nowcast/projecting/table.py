@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ds_nowcast.projecting.collectives import Link
 from ds_nowcast.projecting.outlook import Outlook
 from ds_nowcast.projecting.outlook import split as split_of
 from ds_nowcast.projecting.points import PARTS, bottleneck
@@ -89,13 +91,11 @@ def _told(report: Report) -> Iterator[str]:
     figures = report.figures
     if figures is None:
         return
-    link = figures.link
-    fitted = (
-        "given"
-        if report.link is None
-        else f"fitted to {report.link.samples} timed collectives, {report.link.error:.0%} off"
-    )
-    yield f"link          {link.bytes_per_s / 1e9:.3g} GB/s, {link.latency_s * 1e6:.3g} us ({fitted})"
+    if report.link is not None:
+        timed = f"{report.link.samples} timed collectives, {report.link.error:.0%} off"
+        yield f"link          {_link(report.link.link)}, fitted to {timed}"
+    if report.link is None or report.link.link != figures.link:
+        yield f"projected to  {_link(figures.link)}"
     if report.sent_bytes:
         yield (
             f"collectives   {report.sent_bytes / 1e6:.3g} MB a step were seen, ZeRO {figures.traffic.stage} says "
@@ -112,6 +112,11 @@ def _told(report: Report) -> Iterator[str]:
             f"held back     {one.mode} scaling at {one.ranks} ranks, from {ranks}: {rate(one.predicted)} samples/s predicted, "
             f"{rate(one.measured)} measured, {one.error:+.1%}"
         )
+
+
+def _link(link: Link) -> str:
+    speed = "any number of" if math.isinf(link.bytes_per_s) else f"{link.bytes_per_s / 1e9:.3g}"
+    return f"{speed} GB/s, {link.latency_s * 1e6:.3g} us"
 
 
 def _projected(outlooks: Sequence[Outlook]) -> Table:

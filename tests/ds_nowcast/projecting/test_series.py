@@ -208,12 +208,18 @@ def test_a_study_finds_the_machine_that_it_measured(study: Study) -> None:
     json.dumps(content, allow_nan=False)
 
 
-def test_what_is_given_of_the_link_is_taken_and_what_is_not_is_fitted(study: Study) -> None:
-    report = reported(study, [1, 2], Machine(), Asked([8], link_bytes_per_s=5e9))
-    assert report.figures is not None and report.figures.link.bytes_per_s == 5e9
-    assert report.figures.link.latency_s == pytest.approx(50e-6, rel=1e-3)
+def test_what_is_given_of_the_link_is_projected_with_and_not_fitted_with(study: Study) -> None:
+    timed = reported(study, [1, 2], Machine(), Asked([8]))
+    given = reported(study, [1, 2], Machine(), Asked([8], link_bytes_per_s=5e6))
+    assert timed.figures is not None and given.figures is not None and given.link == timed.link
+    assert given.figures.link.bytes_per_s == 5e6
+    assert given.figures.link.latency_s == pytest.approx(50e-6, rel=1e-3)
+    assert dataclasses.replace(given.figures, link=timed.figures.link) == timed.figures
+    assert given.checked == timed.checked
+    assert given.outlooks[0].limit == "communication" != timed.outlooks[0].limit
     both = reported(study, [1, 2], Machine(), Asked([8], link_bytes_per_s=5e9, link_latency_s=1e-6))
-    assert both.link is None and both.figures is not None and both.figures.link == Link(1e-6, 5e9)
+    assert both.figures is not None and both.figures.link == Link(1e-6, 5e9)
+    assert "within one host" in "\n".join(given.notes) and "within one host" not in "\n".join(both.notes)
 
 
 def test_hosts_of_another_size_change_the_projection_and_not_the_fit(study: Study) -> None:
