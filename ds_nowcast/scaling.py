@@ -31,6 +31,9 @@ EXAMPLE = (
     "      --hostfile hostfile --ranks 1,2,4,8 --out scaling --project 128,512,4096"
 )
 _PROJECTED = "128,512,4096"
+_NOT_WITH_FIGURES = (
+    "shards", "ranks", "hostfile", "link_gb_s", "link_latency_us", "file_system_gb_s", "file_gb_s", "ranks_per_host", "epochs",
+)  # fmt: skip
 _TIMEOUT_S = 1800.0  # of a launch: starting, warming up and, with --seconds, measuring
 
 
@@ -144,10 +147,13 @@ def _asked(args: argparse.Namespace, ranks: Sequence[int]) -> Asked:
 
 
 def _project(args: argparse.Namespace) -> int:
+    mixed = [name for name in _NOT_WITH_FIGURES if getattr(args, name) is not None]
+    if mixed:
+        raise UserError(f"--figures FILE says all that --{mixed[0].replace('_', '-')} would; leave one of them out")
     file, ranks = read_figures(args.figures), ranks_of(args.project)
     task, band = file.task(), file.band()
     found = outlooks(("weak", "strong"), ranks, task, band)
-    report = Report(file.about, [], [], {}, band.likely, None, [], found, file.sources())
+    report = Report(file.about, [], [], {}, figures=band.likely, outlooks=found, notes=file.sources())
     _write(args, report, task.samples)
     return 0
 

@@ -49,34 +49,25 @@ def traffic_of(config: RunConfig, parameters: int) -> Traffic:
 
 
 def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked: Asked, slots: int) -> Report:
-    """All of it. slots: ranks of the fullest host that was measured on. With no full steps measured there is no projection."""
-    points, rates = found.points(series), found.rates(series)
-    failed = {str(wanted): why for wanted, why in found.failed.items()}
-    results = list(found.results.values())
+    """All of it. slots: ranks of the fullest host that was measured on. Without full steps there is no projection."""
+    points, rates, results = found.points(series), found.rates(series), list(found.results.values())
     full = [result for result in results if result["feed"] == "full"]
-    title = _title(config, full)
+    failed = {str(wanted): why for wanted, why in found.failed.items()}
+    measured = Report(_title(config, full), points, rates, failed)
     if not any(point.mode == "weak" for point in points):
-        return Report(
-            title,
-            points,
-            rates,
-            failed,
-            None,
-            None,
-            [],
-            [],
-            ["no full steps of weak scaling were measured, so nothing is projected"],
+        return dataclasses.replace(
+            measured, notes=["no full steps of weak scaling were measured, so nothing is projected"]
         )
     timed = timed_link(full)
     link = _asked_link(full, asked, timed)
-    traffic = traffic_of(config, full[0]["parameters"])
     given = Given(
-        traffic=traffic,
+        traffic=traffic_of(config, full[0]["parameters"]),
         link=timed.link if timed else link,  # that the measured steps went over
         ranks_per_host=slots,
         stored_bytes=max((result["stored_bytes"] for result in results), default=0.0),
         file_system_bytes_per_s=asked.file_system_bytes_per_s or math.inf,
     )
+    measured = _with_traffic(dataclasses.replace(measured, link=timed), full, given.traffic)
     checked = held_back(points, rates, dataclasses.replace(given, link=_link_of_fewer(full, given.link)))
     figures = dataclasses.replace(
         fit(points, rates, given),
@@ -84,20 +75,22 @@ def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked
         file_bytes_per_s=asked.file_bytes_per_s or math.inf,
         ranks_per_host=asked.ranks_per_host or slots,
     )
-    band = band_of(figures, max((abs(one.error) for one in checked), default=0.0))
+    return _projected(dataclasses.replace(measured, figures=figures, checked=checked), figures, task, asked)
+
+
+def _with_traffic(report: Report, full: Sequence[Mapping[str, Any]], traffic: Traffic) -> Report:
+    """What was seen of the largest launch's collectives, beside what is expected of them."""
     most = max(full, key=lambda result: (result["ranks"], result["batch"]["total"]))
-    return Report(
-        title=title,
-        points=points,
-        rates=rates,
-        failed=failed,
-        figures=figures,
-        link=timed,
-        checked=checked,
-        outlooks=outlooks(("weak", "strong"), asked.ranks, task, band),
-        notes=_notes(points, rates, asked, figures),
-        sent_bytes=sum(most["collective_bytes"].values()),
-        expected_bytes=sum(sent.bytes for sent in traffic.of_step(most["batch"]["accumulation"]) if most["ranks"] > 1),
+    expected = traffic.of_step(most["batch"]["accumulation"]) if most["ranks"] > 1 else []
+    seen = sum(most["collective_bytes"].values())
+    return dataclasses.replace(report, sent_bytes=seen, expected_bytes=sum(sent.bytes for sent in expected))
+
+
+def _projected(report: Report, figures: Figures, task: Task, asked: Asked) -> Report:
+    return dataclasses.replace(
+        report,
+        outlooks=outlooks(("weak", "strong"), asked.ranks, task, band_of(figures, report.error)),
+        notes=_notes(report.points, report.rates, asked, figures),
     )
 
 

@@ -24,11 +24,11 @@ class Report:
     points: Sequence[Point]
     rates: Sequence[Rates]
     failed: Mapping[str, str]
-    figures: Figures | None  # None where nothing could be fitted
-    link: Fit | None  # to timed collectives; None where there are none
-    checked: Sequence[Checked]
-    outlooks: Sequence[Outlook]
-    notes: Sequence[str]
+    figures: Figures | None = None  # None where nothing could be fitted
+    link: Fit | None = None  # to timed collectives; None where there are none
+    checked: Sequence[Checked] = ()
+    outlooks: Sequence[Outlook] = ()
+    notes: Sequence[str] = ()
     sent_bytes: float = 0.0  # that a rank was seen to hand to collectives in a step, at the most ranks
     expected_bytes: float = 0.0  # that its ZeRO stage says
 

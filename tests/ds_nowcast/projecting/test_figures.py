@@ -116,3 +116,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "f.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         read_figures(tmp_path / "f.json")
+
+
+def test_figures_and_a_study_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--figures", str(V100), "--link-gb-s", "3", "--out", str(tmp_path / "out")]) == 2
+    assert "--figures FILE says all that --link-gb-s would; leave one of them out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

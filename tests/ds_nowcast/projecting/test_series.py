@@ -236,14 +236,14 @@ def test_the_notes_say_what_is_not_known(study: Study) -> None:
     notes = "\n".join(reported(study, [1, 2], Machine(), Asked([128])).notes)
     assert "within one host" in notes and "give --file-system-gb-s" in notes
     alone = reported(study, [1], Machine(), Asked([128]))
-    assert "no link is known" in "\n".join(alone.notes) and alone.checked == []
+    assert "no link is known" in "\n".join(alone.notes) and not alone.checked
 
 
 def test_nothing_is_projected_from_nothing(study: Study) -> None:
     series = series_of(study.config, [1])
     failing = Machine(ends={wanted.name: "crashed" for wanted in series.wanted()})
     report = reported(study, [1], failing, Asked([128]))
-    assert report.outlooks == [] and report.figures is None and len(report.failed) == len(series.wanted())
+    assert not report.outlooks and report.figures is None and len(report.failed) == len(series.wanted())
     json.dumps(report.to_json(), allow_nan=False)
 
 
