@@ -39,6 +39,11 @@ _MONITORS = ("tensorboard", "csv_monitor", "wandb", "comet")  # a measurement le
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    return ends_as_a_rank(lambda launch: measure(command_line().parse_args(argv), launch))
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The command's options."""
     options = parser(
         "ds_nowcast.measure", "Measure a training's optimizer steps: rate, split, memory, traffic.", EXAMPLE
     )
@@ -65,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--collectives", action="store_true", help="also time the process group's collectives, 4 KB to 64 MB"
     )
-    return ends_as_a_rank(lambda launch: measure(options.parse_args(argv), launch))
+    return options
 
 
 def measure(args: argparse.Namespace, launch: Launch) -> int:

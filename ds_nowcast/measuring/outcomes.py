@@ -17,6 +17,7 @@ _OF_MEMORY = re.compile(
     r"|cudaErrorMemoryAllocation|exit(?:s|ed) with return code = -9|killed by SIGKILL|ended by signal 9|\bKilled$",
     re.MULTILINE,
 )
+_HOST = re.compile(r"^(?!error: )[a-z0-9][a-z0-9.-]*: ", re.MULTILINE)  # pdsh puts before each line whose it is
 _LAUNCHER = re.compile(r"\[[\d-]+ [\d:,]+\] \[")  # its log, which only gives exit codes
 _FAILED = re.compile(r"^FAILED rank .*$", re.MULTILINE)
 _ERROR = re.compile(r"^(?:[\w. -]+: )?error: (.*)$", re.MULTILINE)
@@ -41,7 +42,7 @@ def outcome_of(code: int, log: Path, seconds: float, timeout_s: float | None) ->
         return Outcome("timed_out", f"it did not end within {timeout_s:g} s", None, seconds, log, code)
     if code == 0:
         return Outcome("measured", "", None, seconds, log, code)
-    text = tail_of(log)
+    text = _HOST.sub("", tail_of(log))
     if code == _REFUSED:
         return Outcome("refused", _told(text, code), None, seconds, log, code)
     if code in _KILLED or _OF_MEMORY.search(text):

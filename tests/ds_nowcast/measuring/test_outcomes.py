@@ -23,6 +23,8 @@ TORCH = "FAILED rank 0 on n1: out of memory (CUDA out of memory. Tried to alloca
         (2, "ds_nowcast.measure: error: argument --steps: 'x'\n", "refused", "argument --steps: 'x'"),
         (2, f"FAILED rank 1 on n2: config on n2 differs\n{LAUNCHER}2", "refused", "FAILED rank 1 on n2: config on n2 differs"),
         (1, f"{TORCH}\n{LAUNCHER}1\n", "out_of_memory", TORCH),
+        (1, f"10.77.0.1: {TORCH}\n10.77.0.1: {LAUNCHER}1\npdsh@n1: n1: ssh exited with exit code 1\n", "out_of_memory", TORCH),
+        (2, f"n1: error: nowcast.stepz is unknown\nn1: {LAUNCHER}2\n", "refused", "nowcast.stepz is unknown"),
         (247, f"{WATCHDOG}\n{LAUNCHER}-9\n", "out_of_memory", WATCHDOG),
         (-9, "", "out_of_memory", "the kernel killed it, most likely for want of memory"),
         (1, "x\nMemoryError: Unable to allocate\n", "out_of_memory", "MemoryError: Unable to allocate"),
