@@ -131,6 +131,11 @@ def _notes(points: Sequence[Point], rates: Sequence[Rates], asked: Asked, figure
         notes.append(
             "beware: the link was timed within one host, where ranks share memory; between hosts give --link-gb-s and --link-latency-us"
         )
+    if figures.ranks_per_host > figures.crowded_to:
+        notes.append(
+            f"beware: computing is taken as no slower with {figures.ranks_per_host} ranks on a host than with {figures.crowded_to:g}, "
+            "twice the most that were measured"
+        )
     if math.isinf(figures.link.bytes_per_s):
         notes.append("beware: no link is known, so communication costs nothing; measure 2 ranks or give --link-gb-s")
     if not any(point.ranks > 1 for point in points):

@@ -13,6 +13,8 @@ from ds_nowcast.projecting.points import Point, Rates, of_mode
 from ds_nowcast.projecting.projection import Batch, Figures, Mode, batch_at, step
 from ds_nowcast.projecting.traffic import Traffic
 
+_REACH = 2  # times the ranks on a host that were measured: so far the line of `_compute` is followed beyond them
+
 
 @dataclass(frozen=True)
 class Given:
@@ -54,6 +56,7 @@ def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figure
         link=given.link,
         ranks_per_host=given.ranks_per_host,
         crowding=crowding,
+        crowded_to=_REACH * max(point.per_host for point in points),
         exposed=exposed,
         waiting_s=waiting,
         stream_per_s=_stream(rates),

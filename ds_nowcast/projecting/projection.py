@@ -25,6 +25,7 @@ class Figures:
     link: Link
     ranks_per_host: int
     crowding: float = 0.0  # share by which computing slows for each further rank on the host
+    crowded_to: float = math.inf  # ranks on a host up to which that is taken to hold; more slow no further
     exposed: float = 1.0  # share of the collectives' time that nothing hides
     waiting_s: float = 0.0  # of a step in which a rank waits for slower ones, where there are others
     stream_per_s: float = math.inf  # samples that one host's stream delivers to all of its ranks
@@ -90,7 +91,7 @@ class Step:
 def step(figures: Figures, ranks: int, batch: Batch) -> Step:
     """The step of `ranks` ranks that work on `batch` each."""
     hosts, samples = math.ceil(ranks / figures.ranks_per_host), batch.per_rank * ranks
-    crowd = min(ranks, figures.ranks_per_host) - 1
+    crowd = min(ranks, figures.ranks_per_host, figures.crowded_to) - 1
     compute = figures.compute_s * batch.per_rank * (1.0 + figures.crowding * crowd)
     sending = figures.traffic.seconds(batch.accumulation, ranks, figures.link) if ranks > 1 else 0.0
     waiting = figures.waiting_s if ranks > 1 else 0.0

@@ -38,6 +38,12 @@ def test_a_step_by_hand() -> None:
     assert found.samples_per_s == pytest.approx(16 / found.seconds)
 
 
+def test_neighbours_slow_computing_as_far_as_was_seen() -> None:
+    wide = dataclasses.replace(FIGURES, ranks_per_host=8)
+    assert step(wide, 8, BASE).compute == pytest.approx(0.04 * 1.7)
+    assert step(dataclasses.replace(wide, crowded_to=2), 8, BASE).compute == pytest.approx(0.04 * 1.1)
+
+
 def test_one_rank_has_no_neighbours_and_nobody_to_wait_for() -> None:
     found = step(dataclasses.replace(FIGURES, waiting_s=0.5), 1, BASE)
     assert (found.compute, found.communication, found.optimizer) == pytest.approx((0.04, 0.0, 0.008))

@@ -236,6 +236,8 @@ def test_the_notes_say_what_is_not_known(study: Study) -> None:
     notes = "\n".join(reported(study, [1, 2], Machine(), Asked([128])).notes)
     assert "within one host" in notes and "give --file-system-gb-s" in notes
     alone = reported(study, [1], Machine(), Asked([128]))
+    wide = reported(study, [1, 2], Machine(), Asked([128], ranks_per_host=8))
+    assert "no slower with 8 ranks on a host than with 4" in "\n".join(wide.notes) and "no slower" not in notes
     assert "no link is known" in "\n".join(alone.notes) and not alone.checked
 
 
