@@ -136,6 +136,11 @@ class Windows:
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise DataError(f"{sample.shard} {sample.key} cannot be read: {error}") from None
 
+    def stored_bytes(self, item: Item, frames: int) -> int:
+        """Compressed bytes that a read of the item's window of so many frames takes. Raises as `read` finds damage: ValueError, OSError."""
+        chunks, ends = self._packing.chunks_of(item.start, item.start + frames), self._table(item).chunks.ends
+        return ends[chunks.stop] - ends[chunks.start]
+
     def read(self, position: int, item: Item, out_tHW: NDArray[Any], decoding: threading.Semaphore | None) -> Sample:
         """Decodes the item's window into `out_tHW`. Where it is damaged the sample says so, and `out_tHW` holds anything.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, NowcastKeys, RunConfig
 from ds_nowcast.engine import Engine, placing
@@ -11,9 +13,12 @@ from ds_nowcast.training.start import FirstModel
 
 
 def start_engine(
-    first: FirstModel, config: RunConfig, batch: Batch, ranks: Ranks, kind: type[Engine] = Engine
+    first: FirstModel, config: RunConfig, batch: Batch, ranks: Ranks, kind: Callable[..., Engine] = Engine
 ) -> Engine:
-    """DeepSpeed's engine over the first model, which at ZeRO 3 no rank ever holds whole. Raises UserError."""
+    """DeepSpeed's engine over the first model, which at ZeRO 3 no rank ever holds whole. Raises UserError.
+
+    kind: what makes it, of Engine's arguments.
+    """
     for_deepspeed = config.for_deepspeed(batch)
     model, keys = first.build(placing(for_deepspeed)), config.nowcast
     return kind(model, for_deepspeed, ranks, compute=keys.compute, ema=keys.ema)

@@ -24,7 +24,7 @@ class FirstModel:
     """The model that a launch starts from: an outline, which `build` gives the weights drawn by the seed, or those read."""
 
     def __init__(self, config: RunConfig, run: RunFolder | None = None, init_from: Path | None = None) -> None:
-        """run: None where nothing can be resumed. Raises UserError where the weights to start from cannot be read or are another model's."""
+        """run: None where nothing is resumed. Raises UserError where weights to start from cannot be read or are another model's."""
         keys = config.nowcast
         self._seed, self._weights = keys.seed, None
         self._outline = outline_of(keys)
