@@ -110,15 +110,18 @@ def tune(args: argparse.Namespace, command: str = "") -> int:
     space = _space(args, configs, device, here)
     objective = _objective(args, configs)
     folder = TrialsFolder(args.out)
-    folder.begin(_searched(args, configs, space, memory), anew=args.anew)
-    search = Search(folder.path, space, args.seed, objective.halving)
-    limits = Limits(args.trials, args.minutes, memory)
-    with Display(space, objective.unit, objective.digits, quiet=args.quiet) as display:
-        searching = Searching(configs, space, objective, folder, search, limits, display)
-        display.goes_on(searching.trials, searching.best)
-        told = f"{ranks} ranks on {device}; {len(space.settings)} settings, {space.size} combinations"
-        display.say(f"{told}; {len(searching.trials)} trials are done" if searching.trials else told)
-        _finish(args, searching, display, command)
+    try:
+        folder.begin(_searched(args, configs, space, memory), anew=args.anew)
+        search = Search(folder.path, space, args.seed, objective.halving)
+        limits = Limits(args.trials, args.minutes, memory)
+        with Display(space, objective.unit, objective.digits, quiet=args.quiet) as display:
+            searching = Searching(configs, space, objective, folder, search, limits, display)
+            display.goes_on(searching.trials, searching.best)
+            told = f"{ranks} ranks on {device}; {len(space.settings)} settings, {space.size} combinations"
+            display.say(f"{told}; {len(searching.trials)} trials are done" if searching.trials else told)
+            _finish(args, searching, display, command)
+    finally:
+        folder.leave()
     return 0
 
 

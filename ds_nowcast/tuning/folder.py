@@ -25,6 +25,12 @@ class TrialsFolder:
         self.path = out.with_name(f"{out.stem}.trials")
         self._handle: int | None = None
 
+    def leave(self) -> None:
+        """Lets another process have it."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
     def trial(self, number: int) -> Path:
         """Where a trial's outcome.json and log lie."""
         return self.path / f"{number:04d}"
@@ -79,8 +85,7 @@ class TrialsFolder:
         with writing(self.path):
             os.rename(self.path, aside)
             self.path.mkdir()
-        if self._handle is not None:
-            os.close(self._handle)
+        self.leave()
         self._take()
 
     def _searched(self) -> dict[str, Any] | None:

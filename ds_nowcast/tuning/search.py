@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from ds_nowcast.tuning.folder import TrialsFolder
 from ds_nowcast.tuning.objective import Objective
 from ds_nowcast.tuning.prior import out_of_memory_too
 from ds_nowcast.tuning.space import Combination, Space, shown
-from ds_nowcast.tuning.study import Proposal, Search
+from ds_nowcast.tuning.study import STARTUP, Proposal, Search
 from ds_nowcast.tuning.trial import Result, Trial, over_limit, read_trial
 
 _DRAWS = 25  # by the sampler, before what is left is gone through in order
@@ -114,7 +115,14 @@ class Searching:
         return trial
 
     def _next(self) -> Proposal | None:
-        """What the sampler draws, where it can be launched and was not; in the end whatever is left."""
+        """In turns what differs from the best in one setting, and what the sampler draws; in the end whatever is left.
+
+        Only what can be launched and was not. TPE alone finds the region of the best and is slow to find the best in it.
+        """
+        if len(self.trials) >= STARTUP and len(self.trials) % 2:
+            for combination in self._nearest():
+                if not self._done(combination) and not self._unwanted(combination):
+                    return self.search.propose(combination)
         for _ in range(_DRAWS):
             proposal = self.search.propose()
             if self._done(proposal.combination):
@@ -127,6 +135,24 @@ class Searching:
             if not self._done(combination) and not self._unwanted(combination):
                 return self.search.propose(combination)
         return None
+
+    def _nearest(self) -> list[Combination]:
+        """The best with one setting changed, those first whose new value did best in the trials so far, or has none."""
+        if (best := self.best) is None:
+            return []
+        found = [
+            (self._promise(setting.key, value), {**best.combination, setting.key: value})
+            for setting in self.space.settings
+            for value in setting.values
+            if value != best.combination[setting.key]
+        ]
+        return [combination for _, combination in sorted(found, key=lambda pair: -pair[0])]
+
+    def _promise(self, key: str, value: str) -> float:
+        """The mean of trials with that value, those that failed among them as nothing."""
+        fitting = [trial.result for trial in self.trials if trial.combination[key] == value]
+        values = [(result.value or 0.0) if result.ended in ("measured", "slow") else 0.0 for result in fitting]
+        return statistics.fmean(values) if values else math.inf
 
     def _done(self, combination: Combination) -> Trial | None:
         return next((trial for trial in self.trials if trial.combination == combination), None)

@@ -24,7 +24,7 @@ JOURNAL = "optuna.journal"
 _NAME = "tune"
 _NUMBER = "trial"  # ours, of those that were launched
 _USABLE = "usable"  # the constraint: 0 where what was tried may be used, else above
-_STARTUP = 8  # results before TPE takes over from chance
+STARTUP = 6  # results before TPE takes over from chance
 
 
 class Halving(NamedTuple):
@@ -118,7 +118,7 @@ class Search:
                 self._study.enqueue_trial(dict(combination))
             before = len(self._study.get_trials(deepcopy=False))
             self._study.sampler = TPESampler(
-                n_startup_trials=_STARTUP, multivariate=True, seed=(self._seed * 100_003 + before) % 2**32
+                n_startup_trials=STARTUP, multivariate=True, seed=(self._seed * 100_003 + before) % 2**32
             )
             return Proposal(self._study, self._study.ask(self._distributions))
 

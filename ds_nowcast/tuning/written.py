@@ -7,6 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.files import write_atomically
 from data_prep.pictures.frontier import Labels, Point, frontier_chart
@@ -29,10 +30,26 @@ _WHY = {
 
 
 def write_config(path: Path, searching: Searching, verdict: Verdict) -> None:
-    """The config to take: the start with what was chosen. Raises UserError, OSError."""
-    words = searching.configs.words(searching.space, verdict.chosen)
-    content = searching.configs.config(words).to_dict()
+    """The config to take: the user's own file, in which only what was overridden and what was chosen differ. Raises OSError."""
+    configs = searching.configs
+    content = json.loads(configs.path.read_text("utf-8"))
+    for word in [*configs.overrides, *configs.words(searching.space, verdict.chosen)]:
+        _set(content, word)
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _set(content: dict[str, Any], word: str) -> None:
+    """`key.path=value`, which the config has taken before."""
+    name, _, text = word.partition("=")
+    *parents, last = name.split(".")
+    for parent in parents:
+        if content.get(parent) is None:
+            content[parent] = {}
+        content = content[parent]
+    try:
+        content[last] = json.loads(text)
+    except ValueError:
+        content[last] = text
 
 
 def write_table(path: Path, searching: Searching, verdict: Verdict, command: str) -> None:
