@@ -18,7 +18,7 @@ from ds_nowcast.tuning.space import Combination, Space, shown
 from ds_nowcast.tuning.study import STARTUP, Proposal, Search
 from ds_nowcast.tuning.trial import Result, Trial, over_limit, read_trial
 
-_DRAWS = 25  # by the sampler, before what is left is gone through in order
+_DRAWS = 8  # by the sampler, before what is left is gone through in order
 NOISE = 0.02  # share of a value: settings that gain no more are put back
 
 
