@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from data_prep.errors import UserError
 from ds_nowcast.tuning.combinations import Configs
+from ds_nowcast.tuning.effects import guessed
 from ds_nowcast.tuning.folder import TrialsFolder
 from ds_nowcast.tuning.objective import Objective
 from ds_nowcast.tuning.prior import out_of_memory_too
@@ -115,12 +115,12 @@ class Searching:
         return trial
 
     def _next(self) -> Proposal | None:
-        """In turns what differs from the best in one setting, and what the sampler draws; in the end whatever is left.
+        """In turns what is likely the best, and what the sampler draws; in the end whatever is left.
 
-        Only what can be launched and was not. TPE alone finds the region of the best and is slow to find the best in it.
+        Only what can be launched and was not.
         """
         if len(self.trials) >= STARTUP and len(self.trials) % 2:
-            for combination in self._nearest():
+            for combination in self._likely():
                 if not self._done(combination) and not self._unwanted(combination):
                     return self.search.propose(combination)
         for _ in range(_DRAWS):
@@ -136,23 +136,15 @@ class Searching:
                 return self.search.propose(combination)
         return None
 
-    def _nearest(self) -> list[Combination]:
-        """The best with one setting changed, those first whose new value did best in the trials so far, or has none."""
-        if (best := self.best) is None:
-            return []
-        found = [
-            (self._promise(setting.key, value), {**best.combination, setting.key: value})
-            for setting in self.space.settings
-            for value in setting.values
-            if value != best.combination[setting.key]
-        ]
-        return [combination for _, combination in sorted(found, key=lambda pair: -pair[0])]
-
-    def _promise(self, key: str, value: str) -> float:
-        """The mean of trials with that value, those that failed among them as nothing."""
-        fitting = [trial.result for trial in self.trials if trial.combination[key] == value]
-        values = [(result.value or 0.0) if result.ended in ("measured", "slow") else 0.0 for result in fitting]
-        return statistics.fmean(values) if values else math.inf
+    def _likely(self) -> Iterator[Combination]:
+        """What has not been tried, those first that should be best if each setting had an effect of its own."""
+        told = (
+            ("measured", "slow") if self.objective.halving is None else ("measured",)
+        )  # of a rung: cannot be compared
+        tried = [(t.combination, t.result.value or 0.0) for t in self.trials if t.result.ended in told]
+        if tried:
+            guess = guessed(self.space, tried)
+            yield from sorted(self.space.combinations(), key=guess, reverse=True)
 
     def _done(self, combination: Combination) -> Trial | None:
         return next((trial for trial in self.trials if trial.combination == combination), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,14 +36,14 @@ def test_the_best_of_a_landscape_with_a_region_out_of_memory_is_found_in_a_tenth
     case: Case,
 ) -> None:
     found = []
-    for seed in range(3):
+    for seed in range(4):
         case.seed, case.out = seed, case.out.with_name(f"tuned{seed}.json")
         landscape = Landscape()
         _, best = case.process(landscape, TRIALS)
         assert best is not None and best.result.value is not None
         assert len(landscape.launches) <= TRIALS + len(case.candidates)
         found.append(best.result.value / best_rate(case, DEVICE))
-    assert min(found) > 0.75 and sorted(found)[1] > 0.95, found  # the start has 0.37, the median of all that fit 0.62
+    assert sorted(found)[1] == 1.0 and min(found) > 0.75, found  # the start has 0.43, the median of all that fit 0.49
 
 
 def test_the_start_is_the_first_trial_and_no_combination_is_launched_twice(case: Case) -> None:
@@ -58,7 +59,7 @@ def test_what_ran_out_of_memory_is_not_tried_with_more_samples_at_a_time_and_not
     case: Case,
 ) -> None:
     landscape = Landscape(device=20.0)
-    case.process(landscape, 60)
+    case.process(landscape, 30)
     too_much: list[dict[str, Any]] = []
     for given in landscape.launches:
         micro = given["train_micro_batch_size_per_gpu"]
@@ -70,12 +71,12 @@ def test_what_ran_out_of_memory_is_not_tried_with_more_samples_at_a_time_and_not
             assert not (same and other["train_micro_batch_size_per_gpu"] <= micro)
         if memory_gb(given) > 20.0:
             too_much.append(given)
-    assert len(too_much) > 3
+    assert len(too_much) > 2
 
 
 def test_what_takes_more_memory_than_is_allowed_is_never_the_best_however_fast_it_is(case: Case) -> None:
     case.memory = int(24e9)
-    searching, best = case.process(Landscape(device=1000.0), 40)
+    searching, best = case.process(Landscape(device=1000.0), TRIALS)
     assert any(trial.result.ended == "over_limit" for trial in searching.trials)
     assert best is not None and best.result.memory_bytes is not None and best.result.value is not None
     assert best.result.memory_bytes <= 24e9
@@ -185,10 +186,9 @@ def test_a_best_that_was_luck_is_not_taken(case: Case) -> None:
 
 
 def test_no_trials_begin_past_the_time(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(step=30.0)
-    monkeypatch.setattr(search_module.time, "monotonic", lambda: next(clock))
-    folder = TrialsFolder(case.out)
     searching, _ = case.process(Landscape(), 1)
-    searching.limits = search_module.Limits(100, 2.0, None)
+    clock = itertools.count(start=0.0, step=30.0)
+    monkeypatch.setattr(search_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    searching._began, searching.limits = 0.0, search_module.Limits(100, 2.0, None)
     searching.run()
-    assert 1 < len(searching.trials) < 8 and folder.trials() == searching.trials
+    assert [trial.number for trial in searching.trials] == [1, 2, 3, 4, 5]  # at 0, 30, 60 and 90 of 120 s
