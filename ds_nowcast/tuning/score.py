@@ -47,6 +47,7 @@ class Score:
                 return Result(result.ended, result.reason, seconds=seconds, rungs=rungs)
             rungs[str(rung)] = result.value
             if report(rung, result.value) and rung < self._steps:
+                shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
                 reason = f"not among the best third after {rung} steps"
                 return Result("slow", reason, result.value, rung, seconds=seconds, rungs=rungs)
         shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
