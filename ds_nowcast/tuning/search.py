@@ -121,18 +121,18 @@ class Searching:
         """
         if len(self.trials) >= STARTUP and len(self.trials) % 2:
             for combination in self._likely():
-                if not self._done(combination) and not self._unwanted(combination):
+                if not self._done(combination) and not self.unwanted(combination):
                     return self.search.propose(combination)
         for _ in range(_DRAWS):
             proposal = self.search.propose()
             if self._done(proposal.combination):
                 proposal.forget()
-            elif self._unwanted(proposal.combination):
+            elif self.unwanted(proposal.combination):
                 proposal.refuse()
             else:
                 return proposal
         for combination in self.space.combinations():
-            if not self._done(combination) and not self._unwanted(combination):
+            if not self._done(combination) and not self.unwanted(combination):
                 return self.search.propose(combination)
         return None
 
@@ -149,7 +149,7 @@ class Searching:
     def _done(self, combination: Combination) -> Trial | None:
         return next((trial for trial in self.trials if trial.combination == combination), None)
 
-    def _unwanted(self, combination: Combination) -> str:
+    def unwanted(self, combination: Combination) -> str:
         """Why it is not launched: the config refuses it, or what takes no more ran out of memory; else ""."""
         reason = self.configs.refusal(self.space, combination)
         if not reason:
@@ -167,10 +167,13 @@ class Searching:
         best = self.best
         if best is None or not self.objective.turns_back:
             return best
-        for key in self.space.differing(best.combination):
+        keys = list(self.space.differing(best.combination))
+        for key in keys + keys:  # once more beside those that stay
+            if best.combination[key] == self.space.start[key]:
+                continue
             combination = {**best.combination, key: self.space.start[key]}
             trial = self._done(combination)
-            if trial is None and self._in_time() and not self._unwanted(combination):
+            if trial is None and self._in_time() and not self.unwanted(combination):
                 trial = self._launch(self.search.propose(combination))
             if trial is not None and trial.result.counts:
                 assert trial.result.value is not None and best.result.value is not None

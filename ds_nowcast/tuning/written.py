@@ -137,7 +137,8 @@ def _worth(searching: Searching, verdict: Verdict, key: str) -> str:
     without = {**verdict.chosen, key: searching.space.start[key]}
     chosen, other = (_of(searching.trials, combination) for combination in (verdict.chosen, without))
     if other is None:
-        return searching.configs.refusal(searching.space, without) or "not tried alone"
+        reason = searching.unwanted(without)
+        return f"without it: {reason}" if reason else "not tried alone"
     if not other.result.counts or chosen is None or not other.result.value or chosen.result.value is None:
         return f"without it: {NAMES[other.result.ended]}"
     ratio = chosen.result.value / other.result.value
