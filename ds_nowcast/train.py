@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from data_prep.console import positive
 from data_prep.errors import DataError, ExpectedError, SourceError, UserError
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights"
     )
     options.add_argument("--new-order", action="store_true", help="resume although the order of samples has changed")
+    options.add_argument(
+        "--until", type=positive, metavar="STEP", help="end at this step, saved; the same command without it goes on"
+    )
     return ends_as_a_rank(lambda launch: train(options.parse_args(argv), launch))
 
 
@@ -99,7 +103,7 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             launch.logs_in(run.logs)
             training.resume()
             ranks.on_first(lambda: run.describe(config, start.run, start.order, batch, start.asked))
-            return training.run(stop)
+            return training.run(stop, args.until)
 
 
 def built(build: Callable[[], Engine], stop: StopRequest) -> Engine:
@@ -143,8 +147,8 @@ class Training:
         }  # fmt: skip
         self.saved = 0
 
-    def run(self, stop: StopRequest) -> int:
-        """To the last step. Returns 0, or 75 where a signal stopped it and the state was saved."""
+    def run(self, stop: StopRequest, until: int | None = None) -> int:
+        """To the last step, or to step `until`. Returns 0, or 75 where a signal stopped it and the state was saved."""
         engine, keys, ranks = self.engine, self.keys, self.ranks
         space = ModelSpace(self.shards.index.codes, keys.data.input_frames, ranks.device)
         step = TrainingStep(engine, keys, space, self.batch, ranks)
@@ -158,6 +162,8 @@ class Training:
                     meters.pause(self.save)
                 if min(engine.steps, self.state["evaluated"]) >= keys.steps:
                     break
+                if until is not None and engine.steps >= until:
+                    return self.paused()
 
                 batch, failure = meters.waiting(lambda: self.next_of(stream))
                 failure = failure or (seen and seen.failure) or None
@@ -268,6 +274,13 @@ class Training:
         best = self.state["best"]
         self.checkpoints.save(self.engine, {"nowcast": self.state}, best and best["step"])
         self.saved = self.engine.steps
+
+    def paused(self) -> int:
+        """Saves at the step that the command line asked for, and says how to go on."""
+        if self.engine.steps > self.saved:
+            self.save()
+        self.display.say(f"step {self.engine.steps}, as --until asked; saved, the same command without it goes on")
+        return 0
 
     def stopped(self, stop: StopRequest) -> int:
         """Saves, as all ranks agreed, and says how to go on."""

@@ -47,6 +47,7 @@ DOORS = {
     "fsspec": {"data_prep/shards/sources/objects.py"},
     "s3fs": {"data_prep/shards/sources/objects.py"},
     "botocore": {"data_prep/shards/sources/objects.py"},
+    "optuna": {"ds_nowcast/tuning/study.py"},
     "psutil": {
         "ds_nowcast/launch/interfaces.py",
         "ds_nowcast/launch/launcher.py",
@@ -71,6 +72,7 @@ LAZY = {
     "fsspec",
     "s3fs",
     "botocore",
+    "optuna",
 }  # extras, or slow: imported when used
 
 ALLOWED = {
