@@ -46,7 +46,7 @@ class Study:
 
 
 FULL = Study(events=200, size=64, batches=(8, 32, 128), samples=2048, steps=64, seeds=2, rates=(0.5, 2.0))
-QUICK = Study(events=24, size=64, batches=(8, 32), samples=64, steps=2, seeds=1, rates=())
+QUICK = Study(events=24, size=48, batches=(8, 16), samples=32, steps=2, seeds=1, rates=())
 
 
 @dataclass(frozen=True)
