@@ -3,7 +3,8 @@
     python -m benchmarks.large_batches --out study
 
 makes an archive and shards, then trains a small model with the trainer itself on one core, batches by accumulation, and
-prints after every training a table of those there are. The same command goes on where it was interrupted. All of it
+prints a table of each part: scores, and how long it takes on one core and on as many as the batch has base batches, were
+nothing lost between them. The same command goes on where it was interrupted. All of it
 takes about 25 minutes of one core; `--quick` a minute, to see that it runs.
 """
 
@@ -14,8 +15,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -79,16 +81,20 @@ class Trained:
     persistence: tuple[float, float]  # the same two
 
 
-def cases(study: Study) -> Iterator[Case]:
-    """Those at fixed samples, those at fixed steps (some are both), then the base batch at other rates."""
-    base, *larger = study.batches
-    for batches in (
-        [(base, study.samples // base), *((batch, study.samples // batch) for batch in larger)],
-        [(base, study.steps), *((batch, study.steps) for batch in larger)],
-    ):
-        for batch, steps in batches:
-            yield from (Case(batch, rule, steps) for rule in (RULES if batch > base else RULES[:1]))
-    yield from (Case(base, "none", study.samples // base, times) for times in study.rates)
+def parts(study: Study) -> dict[str, list[Case]]:
+    """The trainings of each part by its title; some are of two. Other rates get one seed, which tells whether they do better."""
+    base = study.batches[0]
+
+    def with_rules(batch: int, steps: int) -> list[Case]:
+        return [Case(batch, rule, steps) for rule in (RULES if batch > base else RULES[:1])]
+
+    at_samples = [with_rules(batch, study.samples // batch) for batch in study.batches]
+    at_steps = [with_rules(batch, study.steps) for batch in study.batches]
+    return {
+        f"{study.samples:,} samples each": [case for batch in at_samples for case in batch],
+        f"{study.steps} steps each": [case for batch in at_steps for case in batch],
+        f"batch {base} at other rates": [Case(base, "none", study.samples // base, times) for times in study.rates],
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,16 +110,16 @@ def run(out: Path, study: Study) -> int:
     """Does what is not done yet. Returns 0; raises UserError where a training fails."""
     out.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, and so one thread a training
-    shards, chosen = _shards(out, study), list(dict.fromkeys(cases(study)))
+    shards = _shards(out, study)
     console = Console(width=None if sys.stdout.isatty() else 140)
     found: dict[Case, list[Trained]] = {}
-    for seed in range(study.seeds):
-        for case in chosen:
-            if seed and case.times != 1.0:
-                continue  # one seed tells whether another rate would do better
-            found.setdefault(case, []).append(_trained(out / case.name(seed), case, seed, shards, study))
-            _write(out, study, found)
-        console.print(*(table for table in tables(found, study) if table.row_count), sep="\n")
+    for part in parts(study).values():
+        for seed, case in product(range(study.seeds), part):
+            if len(found.get(case, [])) == seed and (seed == 0 or case.times == 1.0):
+                found.setdefault(case, []).append(_trained(out / case.name(seed), case, seed, shards, study))
+                _write(out, study, found)
+        if part:
+            console.print(tables(found, study)[-1])
     return 0
 
 
@@ -174,18 +180,10 @@ def _write(out: Path, study: Study, found: dict[Case, list[Trained]]) -> None:
 
 
 def tables(found: dict[Case, list[Trained]], study: Study) -> list[Table]:
-    """At fixed samples; at fixed steps; the base batch at other rates."""
-    base = study.batches[0]
-    fixed_samples = [case for case in found if case.samples == study.samples and case.times == 1.0]
-    parts = {
-        f"{study.samples:,} samples each": fixed_samples,
-        f"{study.steps} steps each": [case for case in found if case.steps == study.steps and case.times == 1.0],
-        f"batch {base} at other rates, one seed": [case for case in found if case.times != 1.0],
-    }
-    of_step = next((fmean(t.step_s for t in found[case]) for case in fixed_samples if case.batch == base), float("nan"))
-    return [
-        _table(f"{title}; persistence {_persistence(found)}", chosen, found, of_step) for title, chosen in parts.items()
-    ]
+    """Of each part that has been begun."""
+    of_sample = min(one.step_s / case.batch for case, trained in found.items() for one in trained)
+    begun = {title: [case for case in part if case in found] for title, part in parts(study).items()}
+    return [_table(title, part, found, of_sample * study.batches[0]) for title, part in begun.items() if part]
 
 
 def _persistence(found: dict[Case, list[Trained]]) -> str:
@@ -193,28 +191,37 @@ def _persistence(found: dict[Case, list[Trained]]) -> str:
     return f"CSI {csi:.3f}, MSE {mse:.4f}"
 
 
-def _table(title: str, chosen: list[Case], found: dict[Case, list[Trained]], of_step: float) -> Table:
-    """of_step: seconds of a step of the base batch, which a rank of its own each takes of a larger one."""
-    table = Table(title=title)
-    for name in (
+def _table(title: str, part: list[Case], found: dict[Case, list[Trained]], of_step: float) -> Table:
+    """of_step: seconds of a step of the base batch in the training that was disturbed least."""
+    table = Table(title=f"{title}; persistence {_persistence(found)}")
+    names = (
         "batch",
         "rule",
         "lr",
         "steps",
         "samples",
+        "seeds",
         "val CSI",
         "val MSE",
         "one core, s",
-        "batch / base ranks, s",
-    ):
+        "batch / base cores, s",
+    )
+    for name in names:
         table.add_column(name, justify="left" if name == "rule" else "right")
-    for case in chosen:
+    base = min(case.batch for case in found)
+    for case in part:
         trained = found[case]
-        alone = case.steps * fmean(one.step_s for one in trained)
         table.add_row(
-            *(str(case.batch), case.rule, f"{trained[0].lr:.3g}", str(case.steps), f"{case.samples:,}"),
+            *(
+                str(case.batch),
+                case.rule,
+                f"{trained[0].lr:.3g}",
+                str(case.steps),
+                f"{case.samples:,}",
+                str(len(trained)),
+            ),
             *(_spread([one.csi for one in trained], 3), _spread([one.mse for one in trained], 4)),
-            *(f"{alone:.0f}", f"{case.steps * of_step:.1f}"),
+            *(f"{case.samples / base * of_step:.0f}", f"{case.steps * of_step:.1f}"),
         )
     return table
 
