@@ -131,9 +131,9 @@ def counted(count: Count, seed: int = 0) -> Coverage:
 
 def _started(out: Path, scale: Scale, rank: Rank) -> dict[str, Any]:
     """What a rank in a process of its own tells."""
-    _real_shard(out, scale)
+    samples = rank.shards * _real_shard(out, scale)["samples"]
     _write_index(out / "shards", rank.shards)
-    steps_of_an_epoch = rank.shards * scale.events * len(STARTS) // rank.batch
+    steps_of_an_epoch = samples * len(STARTS) // rank.batch
     start = steps_of_an_epoch // 2 * rank.batch
     words = (out / "shards", start, rank.ranks // 3, rank.ranks, rank.batch // rank.ranks, rank.group or 0, rank.steps)
     return dict(json.loads(_python("benchmarks.stream_rank", *words).splitlines()[-1]))
