@@ -113,13 +113,13 @@ def run(out: Path, study: Study) -> int:
     shards = _shards(out, study)
     console = Console(width=None if sys.stdout.isatty() else 140)
     found: dict[Case, list[Trained]] = {}
-    for part in parts(study).values():
+    for title, part in parts(study).items():
         for seed, case in product(range(study.seeds), part):
             if len(found.get(case, [])) == seed and (seed == 0 or case.times == 1.0):
                 found.setdefault(case, []).append(_trained(out / case.name(seed), case, seed, shards, study))
                 _write(out, study, found)
         if part:
-            console.print(tables(found, study)[-1])
+            console.print(tables(found, study)[title])
     return 0
 
 
@@ -179,11 +179,12 @@ def _write(out: Path, study: Study, found: dict[Case, list[Trained]]) -> None:
     )
 
 
-def tables(found: dict[Case, list[Trained]], study: Study) -> list[Table]:
-    """Of each part that has been begun."""
+def tables(found: dict[Case, list[Trained]], study: Study) -> dict[str, Table]:
+    """By its title, of each part that has been begun."""
     of_sample = min(one.step_s / case.batch for case, trained in found.items() for one in trained)
     begun = {title: [case for case in part if case in found] for title, part in parts(study).items()}
-    return [_table(title, part, found, of_sample * study.batches[0]) for title, part in begun.items() if part]
+    of_step = of_sample * study.batches[0]
+    return {title: _table(title, part, found, of_step) for title, part in begun.items() if part}
 
 
 def _persistence(found: dict[Case, list[Trained]]) -> str:

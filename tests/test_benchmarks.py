@@ -149,8 +149,7 @@ def test_a_study_has_each_batch_at_fixed_samples_and_fixed_steps_and_tells_the_s
     ]
     out = io.StringIO()
     found = dict.fromkeys(parts[0][:2], trained)
-    [table] = large_batches.tables(found, study)
-    Console(file=out, width=160).print(table)
+    Console(file=out, width=160).print(large_batches.tables(found, study)["64 samples each"])
     words = [line.replace("│", " ").split() for line in out.getvalue().splitlines()]
     spread = ["0.300", "(0.200", "-", "0.400)", "0.0200", "(0.0200", "-", "0.0200)"]
     # 32 samples in four seconds, the fastest, are one second a step of 8
