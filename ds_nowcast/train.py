@@ -95,7 +95,9 @@ def train(args: argparse.Namespace, launch: Launch) -> int:
             display.say(
                 f"{ranks.world} ranks on {ranks.device.type}, {ranks.threads} threads each; {first.parameters:,} parameters; {batch}"
             )
-            for caution in config.cautions():
+            if rates := config.rates(batch).told:
+                display.say(f"learning rate {rates}")
+            for caution in config.cautions(batch):
                 display.warn(caution)
             training = Training(config, shards, run, ranks, batch, engine, display, first.parameters)
             ranks.on_first(run.lock)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import large_model
+from benchmarks import large_batches, large_model
 from benchmarks.archive import replicate
 from benchmarks.page import ENDING, Measured, collected, leave, put
 from benchmarks.report import Goal, Report, publish
@@ -152,6 +152,67 @@ def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, 
         rates = json.loads((tmp_path / f"{table.name}.json").read_text())["rates"]
         assert rates and all(found["median"] > 0 for found in rates.values())
         assert [row[0] for row in table.rows][: len(rates)] == list(rates)
+
+
+@pytest.mark.launch
+def test_the_study_of_large_batches_trains_what_is_not_trained_yet_and_says_what_came_of_each(tmp_path: Path) -> None:
+    def run() -> str:
+        command = [sys.executable, "-m", "benchmarks.large_batches", "--quick", "--out", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    told = run()
+    rows = json.loads((tmp_path / "large_batches.json").read_text())["rows"]
+    found = {(row["batch"], row["rule"], row["steps"]): row["seeds"][0] for row in rows}
+    assert [found[key]["lr"] for key in ((8, "none", 4), (16, "none", 2), (16, "linear", 2), (16, "square_root", 2))] == [
+        pytest.approx(0.001), pytest.approx(0.001), pytest.approx(0.002), pytest.approx(0.001 * 2**0.5)
+    ]  # fmt: skip
+    assert (8, "none", 2) in found and all(one["step_s"] > 0 and 0 < one["mse"] < 1 for one in found.values())
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/last.safetensors")}
+    assert len(written) == 5
+    assert run() == told
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/last.safetensors")}
+
+
+def test_a_study_has_each_batch_at_fixed_samples_and_fixed_steps_and_tells_the_spread_over_seeds() -> None:
+    study = large_batches.Study(1, 8, (8, 32), samples=64, steps=4, seeds=2, rates=(2.0,))
+    parts = list(large_batches.parts(study).values())
+    assert [[(case.batch, case.rule, case.steps, case.times) for case in part] for part in parts] == [
+        [(8, "none", 8, 1), (32, "none", 2, 1), (32, "linear", 2, 1), (32, "square_root", 2, 1)],
+        [(8, "none", 4, 1), (32, "none", 4, 1), (32, "linear", 4, 1), (32, "square_root", 4, 1)],
+        [(8, "none", 8, 2)],
+    ]
+    trained = [
+        large_batches.Trained(lr=0.1, step_s=s, csi=csi, mse=0.02, persistence=(0.3, 0.04))
+        for s, csi in ((4, 0.2), (8, 0.4))
+    ]
+    out = io.StringIO()
+    found = dict.fromkeys(parts[0][:2], trained)
+    Console(file=out, width=160).print(large_batches.tables(found, study)["64 samples each"])
+    words = [line.replace("│", " ").split() for line in out.getvalue().splitlines()]
+    spread = ["0.300", "(0.200", "-", "0.400)", "0.0200", "(0.0200", "-", "0.0200)"]
+    # 32 samples in four seconds, the fastest, are one second a step of 8
+    assert ["8", "none", "0.1", "8", "64", "2", *spread, "8", "8.0"] in words
+    assert ["32", "none", "0.1", "2", "64", "2", *spread, "8", "2.0"] in words
+
+
+@pytest.mark.slow
+def test_the_stream_at_scale_is_simulated_small(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.stream_at_scale", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    figures = json.loads((tmp_path / "stream_at_scale.json").read_text())
+    assert all(row["missing"] == row["repeated"] == row["uneven"] == 0 for row in figures["coverage"])
+    [rank] = figures["ranks"]
+    assert rank["most"] >= rank["opened"] > rank["imported"] > 10**7
+    resume, steady = rank["resume"], rank["steady"]
+    assert (resume["samples"], steady["samples"]) == (3, 30)
+    for counts in (resume, steady):
+        assert counts["opened"] == counts["shards"] <= counts["samples"]
+        read = counts["bytes of tars"] + counts["tables of contents"]
+        assert counts["needed"] < read < 1.5 * counts["needed"]
+    assert steady["needed"] < 30 * figures["shard"]["bytes"] / 8  # windows of 25 of 49 frames, of 8 sequences
 
 
 @pytest.mark.launch

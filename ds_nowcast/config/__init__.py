@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from data_prep.errors import UserError
+from ds_nowcast.config import learning_rate
 from ds_nowcast.config.batch import Batch, solve_batch
 from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
 from ds_nowcast.config.nowcast_keys import NowcastKeys
@@ -34,6 +35,8 @@ class RunConfig(DeepSpeedKeys):
                 "nowcast.compute.compile cannot be used with zero_optimization.stage 3, whose gathering of weights ends torch's graph "
                 "at every module: it compiles a few of them one by one and runs the rest as before; use stage 2 or leave compile out"
             )
+        if self.nowcast.learning_rate is not None:
+            problems += learning_rate.problems(self.nowcast.learning_rate, self.scheduler)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -61,10 +64,13 @@ class RunConfig(DeepSpeedKeys):
             if holds
         ]
 
-    def cautions(self) -> list[str]:
-        """What is allowed and rarely meant."""
-        steps, found = self.nowcast.steps, []
-        warmup = getattr(self.scheduler.params, "warmup_num_steps", 0) if self.scheduler else 0
+    def cautions(self, batch: Batch | None = None) -> list[str]:
+        """What is allowed and rarely meant. batch: of the run, where it is known."""
+        steps, found, rule, scheduler = self.nowcast.steps, list[str](), self.nowcast.learning_rate, self.scheduler
+        if rule is not None and batch is not None:
+            found += learning_rate.cautions(rule, scheduler, batch.total)
+            scheduler = self.rates(batch).scheduler
+        warmup = getattr(scheduler.params, "warmup_num_steps", 0) if scheduler else 0
         if warmup != "auto" and warmup >= steps:
             found.append(
                 f"scheduler.params.warmup_num_steps {warmup} is not below nowcast.steps {steps}: the learning rate only rises; "
@@ -95,6 +101,11 @@ class RunConfig(DeepSpeedKeys):
         batch = asked.at(ranks) if unchanged else self.batch(ranks)
         return batch, asked if unchanged else batch
 
+    def rates(self, batch: Batch) -> learning_rate.Rates:
+        """Optimizer and scheduler with the learning rates that they have at these samples a step."""
+        stated = learning_rate.Rates(self.optimizer, self.scheduler)
+        return learning_rate.rates_at(self.nowcast.learning_rate, stated, batch.total)
+
     def to_dict(self) -> dict[str, Any]:
         """As written in a config file, but for what is an editor's: DeepSpeed's keys as given, ours with their defaults."""
         ours = self.nowcast.model_dump(mode="json")
@@ -102,14 +113,14 @@ class RunConfig(DeepSpeedKeys):
         return {**theirs, "nowcast": ours}
 
     def for_deepspeed(self, batch: Batch) -> dict[str, Any]:
-        """What the engine is given: its own keys, the batch solved, "auto" filled in."""
-        keys, steps = self.to_dict(), self.nowcast.steps
+        """What the engine is given: its own keys, the batch solved, the rates at that batch, "auto" filled in."""
+        keys, steps, rates = self.to_dict(), self.nowcast.steps, self.rates(batch)
         del keys["nowcast"]
-        keys["optimizer"] = self.optimizer.model_dump(mode="json", exclude_unset=True)
-        if self.scheduler is None:
+        keys["optimizer"] = rates.optimizer.model_dump(mode="json", exclude_unset=True)
+        if rates.scheduler is None:
             keys.pop("scheduler", None)
         else:
-            keys["scheduler"] = self.scheduler.model_dump(mode="json", exclude_unset=True)
+            keys["scheduler"] = rates.scheduler.model_dump(mode="json", exclude_unset=True)
             params = keys["scheduler"].get("params", {})
             found = {"total_num_steps": steps, "warmup_num_steps": max(1, min(1000, steps // 10))}
             params |= {name: value for name, value in found.items() if params.get(name) == "auto"}

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from data_prep.encoding import known_units
+from ds_nowcast.config.learning_rate import LearningRateKeys
 from ds_nowcast.config.strict import Strict
 
 Count = Annotated[int, Field(ge=1)]
@@ -162,6 +163,9 @@ class NowcastKeys(Strict):
     model: ModelKeys = Field(default_factory=lambda: ModelKeys(name="unet"), description="which CNN")
     loss: LossKeys = Field(default_factory=lambda: LossKeys(), description="what is minimised")
     compute: ComputeKeys = Field(default_factory=lambda: ComputeKeys(), description="memory and speed of a step")
+    learning_rate: LearningRateKeys | None = Field(
+        None, description="a rule by which learning rates follow the samples of a step (None: they are as stated)"
+    )
     ema: EmaKeys | None = Field(
         None,
         description="a running mean of the weights, evaluated and exported in their place (4 bytes a parameter; None: none)",

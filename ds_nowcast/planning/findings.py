@@ -87,6 +87,7 @@ class Plan:
             },
             "precision": precision(self.config),
             "batch": self.batch._asdict(),
+            "learning_rate": self.config.rates(self.batch).full,
             "epoch": None
             if self.windows is None or self.steps_per_epoch is None
             else {

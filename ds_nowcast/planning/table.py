@@ -41,6 +41,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         + (f" ({_source(plan)})" if plan.windows is None else "")
     )
     yield f"batch       {plan.batch}"
+    if rates := plan.config.rates(plan.batch).told:
+        yield f"rate        {rates}"
     yield f"epoch       {_epoch(plan)}"
     yield (
         f"disk        checkpoint {gb(plan.disk.checkpoint)} GB, exported model {gb(plan.disk.exported)} GB, run folder at most "
@@ -106,7 +108,7 @@ def _fits(plan: Plan, option: Option) -> str:
 def _advice(plan: Plan) -> Iterator[str]:
     for refusal in dict.fromkeys(option.refused for option in plan.options if option.refused):
         yield f"refused: {refusal}"
-    yield from (f"beware: {caution}" for caution in plan.config.cautions())
+    yield from (f"beware: {caution}" for caution in plan.config.cautions(plan.batch))
     if plan.usable is None:
         if plan.asked.device == "cuda":
             yield "there is no GPU here: give --gpu-memory GB to know what fits"

@@ -85,12 +85,15 @@ class SampleOrder:
 
     def items(self, positions: Iterable[int]) -> list[Item]:
         """The items at positions >= 0."""
-        places = np.fromiter(positions, np.int64)
-        epochs = places // self.length
-        result = np.empty((len(places), 3), np.int64)
+        return [Item(*row) for row in self.table(np.fromiter(positions, np.int64)).tolist()]
+
+    def table(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, 3) shard, sample and first frame at n positions >= 0: the same items without an object for each."""
+        epochs = positions // self.length
+        result = np.empty((len(positions), 3), np.int64)
         for epoch in np.unique(epochs).tolist():
-            result[epochs == epoch] = self._in_epoch(epoch, places[epochs == epoch] - epoch * self.length)
-        return [Item(*row) for row in result.tolist()]
+            result[epochs == epoch] = self._in_epoch(epoch, positions[epochs == epoch] - epoch * self.length)
+        return result
 
     def _in_epoch(self, epoch: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n, 3) shard, sample and first frame at the places q of an epoch."""

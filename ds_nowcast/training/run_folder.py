@@ -39,7 +39,7 @@ from ds_nowcast.training.checkpoints import finished_tags
 
 FORMAT_VERSION = 1
 LOCK = ".lock"
-_TOLD_WHEN_CHANGED = (("loss",), ("ema",), ("data", "augment"), ("evaluation", "select"))
+_TOLD_WHEN_CHANGED = (("loss",), ("learning_rate",), ("ema",), ("data", "augment"), ("evaluation", "select"))
 
 
 class RunFolder:
@@ -201,6 +201,7 @@ class RunFolder:
             "ranks": batch.ranks,
             "batch": batch._asdict(),
             "batch_asked": asked._asdict(),
+            "learning_rate": config.rates(batch).full,
             "versions": versions,
         }
         try:

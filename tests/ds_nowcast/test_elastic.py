@@ -71,6 +71,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys["nowcast"] = {
         **TINY["nowcast"],
         "steps": STEPS,
+        "learning_rate": {"rule": "linear", "base_batch": 16},  # rates must not follow the number of ranks
         "checkpoint": {"every": MIDDLE},
         "evaluation": {"every": STEPS},
     }

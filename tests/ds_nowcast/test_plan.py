@@ -31,7 +31,7 @@ def test_machines_get_bytes_steps_and_what_to_set(
     capsys: pytest.CaptureFixture[str], config: Path, shards: Path
 ) -> None:
     found = planned(capsys, config, "--gpus", "2", "--gpu-memory", "8", "--shards", str(shards))
-    assert list(found) == ["model", "precision", "batch", "epoch", "memory", "disk", "recommendation"]
+    assert list(found) == ["model", "precision", "batch", "learning_rate", "epoch", "memory", "disk", "recommendation"]
     assert found["model"]["name"] == "unet" and found["model"]["image"] == [32, 32]
     assert found["batch"] == {"total": 4, "micro": 2, "accumulation": 1, "ranks": 2}
     assert found["epoch"] == {
