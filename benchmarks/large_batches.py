@@ -5,7 +5,7 @@
 makes an archive and shards, then trains a small model with the trainer itself on one core, batches by accumulation, and
 prints a table of each part: scores, and how long it takes on one core and on as many as the batch has base batches, were
 nothing lost between them. The same command goes on where it was interrupted. All of it
-takes about 25 minutes of one core; `--quick` a minute, to see that it runs.
+takes about a quarter of an hour of one core; `--quick` a minute, to see that it runs.
 """
 
 from __future__ import annotations

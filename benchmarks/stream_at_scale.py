@@ -8,7 +8,7 @@
    shard has the bytes of one real shard of simulated storms, which are read and decoded for true, and counted.
 3. What readers without random access would read at the same resume, by arithmetic from the same shard's size.
 
-Takes ten minutes of one core, most of it counting; `--quick` half a minute.
+Takes some five minutes of one core, most of it counting; `--quick` half a minute.
 """
 
 from __future__ import annotations
