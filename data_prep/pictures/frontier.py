@@ -101,4 +101,4 @@ def _draw(axes: Axes, points: Sequence[Point], labels: Labels, limit: float | No
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, facecolor="white", edgecolor="none", framealpha=0.9, loc="lower right")

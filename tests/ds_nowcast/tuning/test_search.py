@@ -140,10 +140,11 @@ def test_a_kill_after_a_trial_was_recorded_and_before_the_search_was_told_loses_
 
 
 def test_more_trials_may_be_asked_for_later(case: Case) -> None:
-    case.process(Landscape(), 4)
+    before, _ = case.process(Landscape(), 4)
     landscape = Landscape()
-    searching, _ = case.process(landscape, 12)
-    assert len(searching.trials) >= 12 and len(landscape.launches) >= 4
+    searching, _ = case.process(landscape, 20)
+    assert len(searching.trials) >= 20
+    assert len(landscape.launches) == len(searching.trials) - len(before.trials) > 0
 
 
 def test_crashes_time_outs_and_refusals_are_results_and_the_search_goes_on(case: Case, tmp_path: Path) -> None:

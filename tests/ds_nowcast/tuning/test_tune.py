@@ -205,7 +205,8 @@ def test_a_real_search_survives_running_out_of_memory_and_a_signal_and_finds_wha
     process = start()
     until(lambda: len(_outcomes(tmp_path)) >= 2, 240, "the second trial")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    process.communicate(timeout=90)
+    assert process.returncode == 143
     before = _outcomes(tmp_path)
 
     process = start()
