@@ -9,6 +9,7 @@ way. One that fails is named at the end; the others run all the same.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks.archive import SPLIT, make_archive
+from benchmarks.archive import DATA, SPLIT, make_archive
 from benchmarks.command import EVENTS, SIZE
 from benchmarks.page import collected, put
 from data_prep.console import ends_politely
@@ -39,6 +40,14 @@ class Entry:
     options: str
     shared: bool = False  # whether it works on the archive that is made once for all
     needs_gpu: bool = False
+    needs_data: bool = False  # real radar files
+
+    @property
+    def wants(self) -> str:
+        """What is not here that it needs; else ""."""
+        if self.needs_gpu and not torch.cuda.is_available():
+            return "there is no GPU"
+        return f"{DATA} is not set" if self.needs_data and DATA not in os.environ else ""
 
 
 ENTRIES = (
@@ -49,6 +58,9 @@ ENTRIES = (
     Entry("compute_keys", "--repeats 3 --only convnext_unet_tiny", shared=True),
     Entry("baselines", f"--shards {SHARDS} --split {SPLIT} --max-windows 8"),
     Entry("large_model", "--preset small --steps 1"),
+    Entry("stream_at_scale", "--quick"),
+    Entry("large_batches", "--quick"),
+    Entry("real_skill", "--set nowcast.steps=100", needs_data=True),
     Entry("gpu_step", "", needs_gpu=True),
 )
 
@@ -78,8 +90,8 @@ def _run(args: argparse.Namespace) -> int:
         if any(entry.shared or SHARDS in entry.options for entry in entries):
             make_archive(Path(folder), EVENTS, SIZE)
         for entry in entries:
-            if entry.needs_gpu and not torch.cuda.is_available():
-                console.print(f"{entry.name}: left out, there is no GPU")
+            if entry.wants:
+                console.print(f"{entry.name}: left out, {entry.wants}")
             elif not _measured(entry, Path(folder), out / entry.name, args.page, console):
                 failed.append(entry.name)
     console.print(f"wrote {out}", soft_wrap=True)

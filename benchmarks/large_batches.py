@@ -25,6 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.page import leave
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
@@ -120,6 +121,8 @@ def run(out: Path, study: Study) -> int:
                 _write(out, study, found)
         if part:
             console.print(tables(found, study)[title])
+    [table, *_] = tables(found, study).values()
+    leave(out, "large_batches", f"{study.samples:,} samples each, {study.seeds} seeds", table)
     return 0
 
 

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.coverage import Coverage, covered, launches
+from benchmarks.page import leave
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
@@ -102,12 +103,16 @@ def run(out: Path, scale: Scale) -> int:
     out.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 150)
     ranks = [(rank, _started(out, scale, rank)) for rank in scale.ranks]
-    console.print(_rank_table(ranks), _reading_table(ranks, _real_shard(out, scale)), sep="\n")
+    reading = _reading_table(ranks, _real_shard(out, scale))
+    console.print(_rank_table(ranks), reading, sep="\n")
+    leave(out, "stream_reading", "Bytes read over bytes needed, a rank", reading)
     counts = []
     for count in scale.counts:
         began = time.process_time()
         counts.append((count, counted(count), time.process_time() - began))
-    console.print(_count_table(counts))
+    coverage = _count_table(counts)
+    console.print(coverage)
+    leave(out, "stream_coverage", "Each item of whole epochs, counted through stops and resumes", coverage)
     figures = {
         "coverage": [asdict(count) | asdict(found) | {"cpu_s": seconds} for count, found, seconds in counts],
         "ranks": [asdict(rank) | found for rank, found in ranks],

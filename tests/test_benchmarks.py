@@ -101,7 +101,9 @@ def test_a_printed_table_takes_the_place_of_the_one_before_on_the_page(tmp_path:
 
 def test_every_benchmark_of_make_bench_has_a_place_for_its_tables() -> None:
     page = (Path(__file__).parent.parent / "docs/performance.md").read_text()
-    for name in ("loader", "codecs", "threads", "build", "train_step", "step_overhead", "baselines", "large_model"):
+    tables = ("loader", "codecs", "threads", "build", "train_step", "step_overhead", "compute_convnext_unet_tiny", "baselines",
+              "large_model", "gpu_step", "stream_coverage", "stream_reading", "large_batches", "real_skill")  # fmt: skip
+    for name in tables:
         assert f"<!-- measured: {name} -->" in page and f"<!-- end of {name} -->" in page
 
 
