@@ -139,6 +139,8 @@ def _finish(args: argparse.Namespace, searching: Searching, display: Display, co
     display.say(told_gain(searching, verdict))
     words = searching.configs.words(searching.space, verdict.chosen)
     display.say(f"in {args.out}" + (f": --set {shlex.join(words)}" if words else ""))
+    if args.objective != "samples_per_s":  # a score has no memory to be held against
+        return
     try:
         with writing(args.out):
             write_picture(args.out.with_suffix(".png"), searching, verdict)
