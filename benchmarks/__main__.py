@@ -51,9 +51,9 @@ class Entry:
 
 
 ENTRIES = (
-    Entry("loader", "--repeats 3", shared=True),
-    Entry("codecs", "--repeats 3", shared=True),
-    Entry("build", "--repeats 3", shared=True),
+    Entry("loader", "--repeats 2", shared=True),
+    Entry("codecs", "--repeats 1", shared=True),
+    Entry("build", "--repeats 1", shared=True),
     Entry("train_step", "--repeats 3", shared=True),
     Entry("compute_keys", "--repeats 3 --only convnext_unet_tiny", shared=True),
     Entry("baselines", f"--shards {SHARDS} --split {SPLIT} --max-windows 8"),

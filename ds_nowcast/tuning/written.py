@@ -56,7 +56,7 @@ def write_table(path: Path, searching: Searching, verdict: Verdict, command: str
     """`tuned.md`, beside the config, which can hold no comments."""
     lines = [
         f"# {path.with_suffix('.json').name}",
-        f"Tuned for {searching.objective.unit} from {searching.configs.path} at {searching.configs.ranks} ranks, by",
+        f"Tuned for {searching.objective.unit} from {searching.configs.path} at {searching.configs.ranks} rank(s), by",
         "```",
         command,
         "```",
