@@ -60,6 +60,7 @@ test-hosts: setup
 	$(BIN)/pytest -m hosts --durations 10
 
 bench: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks --page docs/performance.md
 
 clean:
