@@ -87,7 +87,7 @@ def test_scores_have_the_form_that_others_read(run: Path, shards: Path, no_pictu
     assert (task["frames"], task["leads"], task["cadence_s"], task["windows"], task["split"]) == (4, 3, 300, 10, "test")
     assert task["thresholds"] == {"unit": "code", "values": [16.0, 74.0, 133.0, 160.0, 181.0, 219.0]}
     assert len(task["index_hash"]) == 64
-    assert task["model"] == {"name": "unet", "parameters": task["model"]["parameters"], "step": 7}
+    assert task["model"] == {"name": "unet", "parameters": task["model"]["parameters"], "step": 7, "turned": False}
     assert {"pixel", "pixel_unit", "unit", "versions"} <= task.keys()
     assert list(scores["skill"]) == list(BASELINES)
     better = 1 - scores["model"]["mse"] / scores["persistence"]["mse"]
@@ -135,6 +135,7 @@ def test_in_tiles_a_model_of_persistence_is_persistence(
     assert scores["tiles"]["mse"] == pytest.approx(scores["persistence"]["mse"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_over_quarter_turns_another_model_is_scored_and_said_to_be(
     run: Path, shards: Path, no_pictures: None, tmp_path: Path
 ) -> None:

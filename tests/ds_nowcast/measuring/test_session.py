@@ -17,6 +17,8 @@ from ds_nowcast.measuring.outcomes import outcome_of
 from ds_nowcast.measuring.session import run
 from tests.launching import ROOT, until
 
+pytestmark = pytest.mark.slow  # seconds of processes
+
 # a process that starts another and waits for it; the other ignores SIGTERM where it is told to
 PARENT = """
 import subprocess, sys

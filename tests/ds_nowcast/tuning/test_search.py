@@ -18,6 +18,8 @@ from ds_nowcast.tuning.study import JOURNAL, Proposal
 from ds_nowcast.tuning.trial import Result
 from tests.ds_nowcast.tuning.landscape import DEVICE, Case, KilledError, Landscape, memory_gb, rate, settings_of
 
+pytestmark = pytest.mark.slow  # seconds in all, of searches and processes
+
 TRIALS = 30
 
 
@@ -31,7 +33,6 @@ def best_rate(case: Case, gigabytes: float) -> float:
     return max(everything)
 
 
-@pytest.mark.slow
 def test_the_best_of_a_landscape_with_a_region_out_of_memory_is_found_in_a_tenth_of_its_combinations(
     case: Case,
 ) -> None:

@@ -24,6 +24,8 @@ from tests.ds_nowcast.tuning.landscape import START, Landscape
 from tests.launching import ON_ALL_RANKS, ROOT, until
 from tests.shard_maker import make_shards, moving_blobs
 
+pytestmark = pytest.mark.slow  # seconds in all, of searches and processes
+
 
 def words(config: Path, shards: Path, out: Path, *more: str) -> list[str]:
     """The command line of a search at two ranks with a limit of 40 GB."""
