@@ -21,6 +21,7 @@ from torch.distributed import DistError
 
 from ds_nowcast.errors import PEER_LOST, STOPPED
 from ds_nowcast.launch.aborts import Aborts
+from ds_nowcast.launch.awake import AwakeClock
 from ds_nowcast.launch.beats import (
     AGREE_S,
     PATIENCE_S,
@@ -51,7 +52,7 @@ class Watchdog:
     def __init__(self, me: Launched, board: Board, end: Callable[[Failure, bool], None]) -> None:
         """end: told the failure, and whether rank 0 has told it to all, in a thread of the watchdog; ends the process."""
         self._me, self._board, self._end = me, board, end
-        self._held_up_s = 0.0
+        self._now = AwakeClock(_EVERY_S)  # which _found reads more often than that
         now = self._now()
         self._own, self._own_since = Beat(host()), now
         self._heard = [Heard(None, now, now)] * (me.world if me.rank == 0 else 1)
@@ -146,10 +147,6 @@ class Watchdog:
         self._heard = [_updated(before, beat, now) for before, beat in zip(self._heard, beats, strict=True)]
         self._listened = now
 
-    def _now(self) -> float:
-        """A clock that stands still while this process does: what was stopped must not take the others for silent."""
-        return time.monotonic() - self._held_up_s
-
     def _watch(self) -> None:
         try:
             failure = self._found()
@@ -169,10 +166,7 @@ class Watchdog:
 
     def _found(self) -> Failure | None:
         """Looks until there is a failure, or all is over."""
-        looked = time.monotonic()
         while not self._over.wait(_EVERY_S / 4):
-            since, looked = looked, time.monotonic()
-            self._held_up_s += max(0.0, looked - since - _EVERY_S)
             self._look_around()
             failure = self._judged_by_first() if self._me.rank == 0 else self._judged_behind_first()
             if failure is not None:
