@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from ds_nowcast.config import learning_rate
 from ds_nowcast.config.batch import Batch, solve_batch
 from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
+from ds_nowcast.config.json_file import read_json
 from ds_nowcast.config.nowcast_keys import NowcastKeys
 from ds_nowcast.config.strict import parse
 
@@ -134,14 +135,10 @@ class RunConfig(DeepSpeedKeys):
 def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     """Reads a config file, applies `key.path=value` overrides, checks all of it. Raises UserError."""
     path = Path(path)
-    try:
-        data = json.loads(path.read_text("utf-8"), object_pairs_hook=_no_duplicates)
-    except OSError as error:
-        raise UserError(
-            f"config {path} cannot be read ({error.strerror}); give a JSON file such as those of ds_configs"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"config {path} is not JSON ({error}); copy one of ds_configs, or mend it there") from None
+    data = read_json(
+        path, "config", give="give a JSON file such as those of ds_configs",
+        mend="copy one of ds_configs, or mend it there",
+    )  # fmt: skip
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
     return _checked(data, overrides, str(path))
@@ -158,14 +155,6 @@ def _checked(data: dict[str, Any], overrides: Iterable[str], where: str) -> RunC
     config = parse(RunConfig, data, where=where)
     _check_tables(config, where)
     return config
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = [key for key in keys if keys.count(key) > 1]
-    if twice:
-        raise ValueError(f"key {twice[0]!r} occurs twice")
-    return dict(pairs)
 
 
 def _override(data: dict[str, Any], override: str) -> None:

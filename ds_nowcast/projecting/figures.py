@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_prep.errors import UserError
+from ds_nowcast.config.json_file import read_json
 from ds_nowcast.config.strict import Strict, parse
 from ds_nowcast.projecting.collectives import Link
 from ds_nowcast.projecting.outlook import Task
@@ -121,12 +120,5 @@ def _said(name: str, number: Number) -> str:
 
 def read_figures(path: Path) -> FiguresFile:
     """Raises UserError."""
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"figures {path} cannot be read ({error.strerror}); give a file as docs/scaling.md shows"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"figures {path} is not JSON ({error}); give a file as docs/scaling.md shows") from None
-    return parse(FiguresFile, data, where=str(path))
+    advice = "give a file as docs/scaling.md shows"
+    return parse(FiguresFile, read_json(path, "figures", give=advice, mend=advice), where=str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -23,8 +24,25 @@ class Screen(Console):
             os.dup2(nowhere.fileno(), self.file.fileno())
 
 
-class Display:
-    """Use as a context: the terminal is put back however the run ends."""
+class Shown:
+    """Use as a context: the terminal is put back however it ends."""
+
+    _live: Live | None  # None where there is no terminal
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+
+class Display(Shown):
+    """Of a run."""
 
     def __init__(self, steps: int, *, speaks: bool, quiet: bool = False) -> None:
         """speaks: this rank speaks for all; quiet: warnings alone, on stderr."""
@@ -76,14 +94,3 @@ class Display:
         values = Text("   ").join(Text.assemble((name, "dim"), " ", value) for name, value in self._values.items())
         table.add_row(values)
         return table
-
-    def __enter__(self) -> Display:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()

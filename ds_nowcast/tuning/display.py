@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich import box
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ds_nowcast.training.display import Screen
+from ds_nowcast.training.display import Screen, Shown
 from ds_nowcast.tuning.space import Space, shown
 from ds_nowcast.tuning.trial import NAMES, Result, Trial
 
 _ROWS = 20  # of a live table, the newest
 
 
-class Display:
-    """Use as a context: the terminal is put back however the search ends."""
+class Display(Shown):
+    """Of a search."""
 
     def __init__(self, space: Space, unit: str, digits: int, *, quiet: bool) -> None:
         self._space, self._unit, self._digits = space, unit, digits
@@ -106,14 +105,3 @@ class Display:
                 shown(self._space.differing(trial.combination)) or "the start",
             )
         ]
-
-    def __enter__(self) -> Display:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from data_prep.errors import UserError
 from ds_nowcast.config import Batch, RunConfig
+from ds_nowcast.config.json_file import read_json
 from ds_nowcast.models import checked_options
 
 Objective = Literal["samples_per_s", "val_csi"]
@@ -125,12 +126,7 @@ def value_of(config: RunConfig, batch: Batch, key: str) -> str:
 
 def read_space(path: Path, objective: Objective) -> dict[str, list[Any]]:
     """A file's keys and values. Raises UserError for what is no space, or not one of this objective."""
-    try:
-        content = json.loads(path.read_text("utf-8"), object_pairs_hook=_once)
-    except OSError as error:
-        raise UserError(f"--space {path} cannot be read ({error.strerror}); give a JSON file") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"--space {path} is not JSON ({error}); mend it there") from None
+    content = read_json(path, "--space", give="give a JSON file", mend="mend it there")
     if not isinstance(content, dict) or not content:
         raise UserError(
             f'--space {path} is no space; give an object of dotted keys and lists, such as {{"zero_optimization.stage": [1, 2]}}'
@@ -140,13 +136,6 @@ def read_space(path: Path, objective: Objective) -> dict[str, list[Any]]:
         _check_key(path, key, objective)
     _check_apart(path, list(content))
     return content
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ValueError(f"key {twice[0]!r} occurs twice")
-    return dict(pairs)
 
 
 def _check_values(path: Path, key: str, values: Any) -> None:
