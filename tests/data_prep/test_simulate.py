@@ -9,6 +9,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,8 @@ def test_a_killed_run_leaves_no_archive_and_no_worker(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while len(workers) < 2 and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-            workers = [one for child in psutil.Process(process.pid).children() for one in child.children()]
+            with suppress(psutil.NoSuchProcess):  # of a child that ends while we ask
+                workers = [one for child in psutil.Process(process.pid).children() for one in child.children()]
     finally:
         process.kill()
         process.wait()
