@@ -65,18 +65,16 @@ class RunConfig(DeepSpeedKeys):
             if holds
         ]
 
-    def cautions(self, batch: Batch | None = None) -> list[str]:
-        """What is allowed and rarely meant. batch: of the run, where it is known."""
-        steps, found, rule, scheduler = self.nowcast.steps, list[str](), self.nowcast.learning_rate, self.scheduler
-        if rule is not None and batch is not None:
-            found += learning_rate.cautions(rule, scheduler, batch.total)
-            scheduler = self.rates(batch).scheduler
+    def cautions(self, batch: Batch) -> list[str]:
+        """What is allowed and rarely meant."""
+        steps, rule, scheduler = self.nowcast.steps, self.nowcast.learning_rate, self.rates(batch).scheduler
+        found = [] if rule is None else learning_rate.cautions(rule, self.scheduler, batch.total)
         warmup = getattr(scheduler.params, "warmup_num_steps", 0) if scheduler else 0
         if warmup != "auto" and warmup >= steps:
-            found.append(
-                f"scheduler.params.warmup_num_steps {warmup} is not below nowcast.steps {steps}: the learning rate only rises; "
-                'give less, or "auto"'
-            )
+            name, advice = ("scheduler.params.warmup_num_steps", 'give less, or "auto"')
+            if rule is not None and rule.warmup_samples is not None:
+                name, advice = f"nowcast.learning_rate.warmup_samples {rule.warmup_samples}, in steps", "give less"
+            found.append(f"{name} {warmup} is not below nowcast.steps {steps}: the learning rate only rises; {advice}")
         if len(self.nowcast.loss.weights) == 1 and "fourier_amplitude" in self.nowcast.loss.weights:
             found.append(
                 "nowcast.loss has fourier_amplitude alone, which does not see where rain is; give another loss a weight too"

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             problems.append(str(error) if named else f"{file}: {error}")
             continue
         print(f"{file}: {_summary(config, batch)}")
-        for caution in config.cautions():
+        for caution in config.cautions(batch):
             print(f"{file}: beware: {caution}")
     if problems:
         raise UserError("\n".join(problems))

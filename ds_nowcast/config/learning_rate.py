@@ -72,17 +72,22 @@ def rates_at(keys: LearningRateKeys | None, stated: Rates, total: int) -> Rates:
         course = scheduler.params
         changes = {name: getattr(course, name) * factor for name in _RATES if getattr(course, name, None) is not None}
         if keys.warmup_samples is not None:
-            changes["warmup_num_steps"] = -(-keys.warmup_samples // total)
+            changes["warmup_num_steps"] = warmup_steps(keys.warmup_samples, total)
         scheduler = scheduler.model_copy(update={"params": course.model_copy(update=changes)})
     rates = Rates(optimizer, scheduler)
     return rates._replace(told=_told(keys, stated, rates, total))
+
+
+def warmup_steps(samples: int, total: int) -> int:
+    """In which so many samples are seen at `total` a step; the last one counts that is begun."""
+    return -(-samples // total)
 
 
 def _told(keys: LearningRateKeys, stated: Rates, rates: Rates, total: int) -> str:
     was, full = stated.full, rates.full
     if was is None or full is None:  # no rule goes with that scheduler
         return "as stated"
-    rise = "" if keys.warmup_samples is None else f", risen to after {-(-keys.warmup_samples // total):,} steps"
+    rise = "" if keys.warmup_samples is None else f", risen to after {warmup_steps(keys.warmup_samples, total):,} steps"
     rule = f"rule {keys.rule}: {total} samples a step, stated for {keys.base_batch}"
     return f"{full:.6g} = {was:g} x {keys.factor(total):.6g} ({rule}){rise}"
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.config.costs import COSTS
-from ds_nowcast.config.optimizer_keys import OWN_ADAM_ONLY, TORCH_ADAM_ONLY, AdamParams, OptimizerParams
+from ds_nowcast.config.optimizer_keys import OWN_ADAM_ONLY, TORCH_ADAM_ONLY, AdamParams
 from ds_nowcast.config.schema import COSTS_WORD, Form, keys_of, schema
 
 Origin = Literal["given", "preset", "solved", "default", "DeepSpeed's default"]
@@ -53,9 +53,7 @@ def settings_of(config: RunConfig) -> dict[str, Setting]:
     given = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     settled, found = _settled(config), {}
     for key, value, form in _leaves(schema(), _whole(config), ""):
-        origin, holds = _origin(key, config, given), settled.get(key, value)
-        said = value if origin == "given" or value in (None, "auto") else holds
-        found[key] = Setting(key, said, holds, origin, form)
+        found[key] = Setting(key, value, settled.get(key, value), _origin(key, config, given), form)
     return found
 
 
@@ -63,7 +61,8 @@ def best_batch(config: RunConfig) -> Batch:
     """The batch at the most ranks over which it divides; where their number sets the total, at one. Raises UserError."""
     micro, accumulation = config.train_micro_batch_size_per_gpu or 1, config.gradient_accumulation_steps or 1
     total = config.train_batch_size
-    return config.batch(1 if total is None else max(1, total // (micro * accumulation)))
+    ranks, rest = (1, 0) if total is None else divmod(total, micro * accumulation)
+    return config.batch(1 if rest else ranks)
 
 
 def _whole(config: RunConfig) -> dict[str, Any]:
@@ -77,6 +76,7 @@ def _whole(config: RunConfig) -> dict[str, Any]:
     if isinstance(params := config.optimizer.params, AdamParams):
         for name in OWN_ADAM_ONLY if params.torch_adam else TORCH_ADAM_ONLY:
             del whole["optimizer"]["params"][name]
+        whole["optimizer"]["params"] |= _torch_defaults(params)
     whole["nowcast"]["model"] = {"name": model.name, "preset": model.preset, **options}
     of_losses = loss_options(loss, where="nowcast.loss").items()
     whole["nowcast"]["loss"]["options"] = {name: one.model_dump(mode="json") for name, one in of_losses}
@@ -85,7 +85,7 @@ def _whole(config: RunConfig) -> dict[str, Any]:
 
 def _settled(config: RunConfig) -> dict[str, Any]:
     """What is left open in the file and decided when a run starts, where it depends on nothing but the file."""
-    zero, found = config.zero_optimization, _settled_by_torch(config.optimizer.params)
+    zero, found = config.zero_optimization, dict[str, Any]()
     if zero.overlap_comm is None:
         found["zero_optimization.overlap_comm"] = zero.stage == 3
     batches = [
@@ -102,12 +102,12 @@ def _settled(config: RunConfig) -> dict[str, Any]:
     return found
 
 
-def _settled_by_torch(params: OptimizerParams) -> dict[str, Any]:
+def _torch_defaults(params: AdamParams) -> dict[str, Any]:
     """What torch's Adam takes where its parameters are not stated, in place of DeepSpeed's defaults."""
-    if not isinstance(params, AdamParams) or not params.torch_adam:
+    if not params.torch_adam:
         return {}
     taken = ({"weight_decay": 0.01} if params.adam_w_mode else {}) | ({"foreach": False} if params.fused else {})
-    return {f"optimizer.params.{name}": value for name, value in taken.items() if name not in params.model_fields_set}
+    return {name: value for name, value in taken.items() if name not in params.model_fields_set}
 
 
 def _leaves(form: Form, data: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, Form]]:

@@ -225,10 +225,14 @@ def test_a_mean_of_the_weights_goes_with_offloading_to_host_memory(zero: str, pa
 
 
 def test_what_is_allowed_and_rarely_meant_is_told(path: Path) -> None:
-    assert load_config(path).cautions() == []
-    [short] = load_config(path, ["nowcast.steps=2"]).cautions()
+    def cautions(*overrides: str) -> list[str]:
+        config = load_config(path, overrides)
+        return config.cautions(config.batch(1))
+
+    assert cautions() == []
+    [short] = cautions("nowcast.steps=2")
     assert "warmup_num_steps 2 is not below nowcast.steps 2" in short
-    [blind] = load_config(path, ['nowcast.loss.weights={"fourier_amplitude":1.0}']).cautions()
+    [blind] = cautions('nowcast.loss.weights={"fourier_amplitude":1.0}')
     assert "does not see where rain is" in blind
 
 

@@ -161,3 +161,20 @@ def test_the_costs_of_a_models_sizes_are_those_of_the_model(
         (after / before for before, after in zip(*counted, strict=True)), (parameters, operations), strict=True
     ):
         assert said is None or grown == pytest.approx(said, rel=0.05)
+
+
+def test_what_a_rule_makes_of_a_rate_stands_beside_what_is_stated(tmp_path: Path) -> None:
+    rule = {"rule": "linear", "base_batch": 2, "warmup_samples": 12}
+    keys = {"scheduler": {"type": "WarmupLR", "params": {}}, "train_batch_size": 4, "gradient_accumulation_steps": 1}
+    settings = settings_of(
+        config(tmp_path, f"nowcast.learning_rate={json.dumps(rule)}", without=("optimizer",), **keys)
+    )
+    rate, warmup = settings["optimizer.params.lr"], settings["scheduler.params.warmup_num_steps"]
+    assert (rate.value, rate.holds, rate.origin) == (0.001, 0.002, "default")
+    assert (warmup.value, warmup.holds, warmup.origin) == (1000, 3, "DeepSpeed's default")
+
+
+def test_a_batch_that_fits_no_number_of_ranks_is_told_with_what_would_fit(tmp_path: Path) -> None:
+    keys = {"train_batch_size": 10, "train_micro_batch_size_per_gpu": 3}
+    with pytest.raises(UserError, match=r"train_micro_batch_size_per_gpu=3 does not divide.*one of 1, 2, 5, 10"):
+        best_batch(config(tmp_path, without=("gradient_accumulation_steps",), **keys))
