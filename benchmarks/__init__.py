@@ -1,5 +1,1 @@
-"""Speed as ratios: our figure, the limit's and the peers', measured in turns in one run, so that a busy machine slows all alike.
-
-`python -m benchmarks` runs all; `python -m benchmarks.loader`, `.codecs`, `.build` and `.train_step` a part each. With
-NOWCAST_RADAR_DATA set they work on real rain, else on simulated storms.
-"""
+"""What is measured here, and against what: `python -m benchmarks` runs all, as `__main__.py` lists them; each is a command of its own."""

@@ -104,7 +104,7 @@ def _measured(entry: Entry, made: Path, out: Path, page: Path | None, console: C
     """Runs one, and renews its tables on the page. made: the archive and its shards. Whether it ended well."""
     out.mkdir(parents=True, exist_ok=True)
     words = ["-m", f"benchmarks.{entry.name}", *shlex.split(entry.options)]
-    command, began_s = shlex.join(["python", *words]), time.monotonic()
+    command, began_s = shlex.join(["python", *words, "--out", "DIR"]), time.monotonic()
     console.print(f"[bold]{command}[/]", soft_wrap=True)
     here = ["--out", str(out), *(["--source", str(made / "archive")] if entry.shared else [])]
     given = [str(made / "shards") if word == SHARDS else word for word in words]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.running import run_python
 from data_prep.build import build
 from data_prep.building.options import Options
 from data_prep.building.plan import Plan, make_plan
@@ -76,7 +75,7 @@ def make_archive(folder: Path, events: int, size: int) -> Archive:
 def simulate(out: Path, events: int, size: int) -> None:
     """Simulated storms, by a process of its own: its workers would import the benchmark that is running, and torch with it."""
     shape = f"--events {events} --size {size} --frames {FRAMES}".split()
-    subprocess.run([sys.executable, "-m", "data_prep", "simulate", "--out", out, *shape, "--quiet"], check=True)
+    run_python("-m", "data_prep", "simulate", "--out", out, *shape, "--quiet")
 
 
 def replicate(source: Path, out: Path, events: int) -> int:

@@ -32,7 +32,7 @@ class Setting:
 def main(name: str, benchmarks: Mapping[str, Benchmark], argv: Sequence[str] | None = None) -> int:
     """Runs benchmarks one after the other over the same archive; returns the exit code.
 
-    benchmarks: by the names of their reports.
+    benchmarks: by the names that --only takes.
     """
     parser = argparse.ArgumentParser(f"python -m {name}", description="Speed as ratios measured in one run.")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the JSON files (default: a new one, printed)")

@@ -1,7 +1,4 @@
-"""What the keys of `nowcast.compute` gain in speed: the same step without them, with channels last, compiled, with both.
-
-Not among all benchmarks: torch compiles for a minute or more.
-"""
+"""What the keys of `nowcast.compute` gain in speed: the same step without them, with channels last, compiled, with both."""
 
 from __future__ import annotations
 

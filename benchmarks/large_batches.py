@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +24,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.archive import simulate
 from benchmarks.page import leave
+from benchmarks.running import run_python
 from data_prep.console import ends_politely
-from data_prep.errors import UserError
 from data_prep.files import write_atomically
 
 CONFIG = Path(__file__).with_name("large_batches.json")
@@ -127,15 +127,13 @@ def run(out: Path, study: Study) -> int:
 
 
 def _shards(out: Path, study: Study) -> Path:
-    archive, shards = out / "archive", out / "shards"
+    """Of storms of the study's number and size; those of another study in the same folder are not taken for them."""
+    archive, shards = (out / f"{kind}-{study.events}x{study.size}" for kind in ("archive", "shards"))
     if not (shards / "index.json").is_file():
         if not (archive / "CATALOG.csv").is_file():
-            size = ("--events", study.events, "--size", study.size)
-            _python("data_prep", "simulate", "--out", archive, *size, "--quiet")
-        _python(
-            *("data_prep", "build", "--format", "sevir", "--source", archive, "--out", shards),
-            *("--workers", 1, "--quiet"),
-        )
+            simulate(archive, study.events, study.size)
+        source = ("--format", "sevir", "--source", archive, "--out", shards)
+        run_python("-m", "data_prep", "build", *source, "--workers", 1, "--quiet")
     return shards
 
 
@@ -152,7 +150,7 @@ def _trained(folder: Path, case: Case, seed: int, shards: Path, study: Study) ->
     if not (folder / "last.safetensors").is_file():
         words = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
         command = ("--deepspeed_config", CONFIG, "--shards", shards, "--run", folder, "--seed", seed)
-        _python("ds_nowcast.train", *command, "--quiet", "--set", *words)
+        run_python("-m", "ds_nowcast.train", *command, "--quiet", "--set", *words)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     [scored] = [line["evaluation"] for line in lines if "evaluation" in line]
     model, persistence = scored["model"], scored["persistence"]
@@ -163,16 +161,6 @@ def _trained(folder: Path, case: Case, seed: int, shards: Path, study: Study) ->
         mse=model["mse"],
         persistence=(persistence["csi_pooled"], persistence["mse"]),
     )
-
-
-def _python(module: str, *words: object) -> None:
-    """Runs a module; raises UserError where it fails."""
-    command = [sys.executable, "-m", module, *map(str, words)]
-    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
-    if code:
-        raise UserError(
-            f"{' '.join(command[1:4])} ended with {code}; its own message is above, the same command goes on"
-        )
 
 
 def _write(out: Path, study: Study, found: dict[Case, list[Trained]]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks.machine import stamp
 from data_prep.errors import UserError
@@ -44,8 +45,8 @@ def put(page: Path, tables: Sequence[Measured], command: str) -> list[str]:
     """Replaces the tables that have a place on the page. Returns the names of those that have none; raises UserError."""
     try:
         text = page.read_text("utf-8")
-    except OSError as error:
-        raise UserError(f"{page} cannot be read ({error.strerror}); give the page with the tables' marks") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{page} cannot be read ({error}); give the page with the tables' marks") from None
     homeless = []
     for table in tables:
         begin, end = _marks(table.name)
@@ -81,5 +82,4 @@ def _row(cells: Iterable[str]) -> str:
 
 def _plain(cell: object) -> str:
     """Without rich's markup."""
-    text = cell if isinstance(cell, str) else str(getattr(cell, "plain", cell))
-    return re.sub(r"\[/?[a-z ]*\]", "", text).strip()
+    return (cell if isinstance(cell, Text) else Text.from_markup(str(cell))).plain.strip()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from benchmarks.mrms_halves import PARTS
 from benchmarks.page import leave
+from benchmarks.running import run_python
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 
@@ -55,14 +55,15 @@ def _run(args: argparse.Namespace) -> int:
     for part in PARTS:
         _build(args.out / part, part)
     run, began = args.out / args.name, time.monotonic()
-    _python(
+    run_python(
         *("-m", "ds_nowcast.train", "--deepspeed_config", args.config, "--shards", args.out / "west", "--run", run),
         *(["--set", *args.set] if args.set else []),
+        shown=True,
     )
     minutes = (time.monotonic() - began) / 60
     east = ["--shards", args.out / "east", "--split", "val"]
-    _python("-m", "ds_nowcast.evaluate", "--run", run, *east, "--turned", "--out", run / "turned")
-    _python("-m", "ds_nowcast.evaluate", "--run", run, *east)
+    run_python("-m", "ds_nowcast.evaluate", "--run", run, *east, "--turned", "--out", run / "turned", shown=True)
+    run_python("-m", "ds_nowcast.evaluate", "--run", run, *east, shown=True)
     table, what = _table(_scores(run / "turned"), _scores(run), minutes)
     Console(width=None if sys.stdout.isatty() else 140).print(what, table)
     leave(args.out, "real_skill", what, table)
@@ -80,15 +81,20 @@ def _build(out: Path, part: str) -> None:
     data = os.environ.get("NOWCAST_RADAR_DATA")
     if data is None:
         raise UserError("NOWCAST_RADAR_DATA is not set; give the folder of real radar files that holds mrms/")
-    _python(
-        "-c", BUILD, part, "build", "--format", "mrms", "--source", Path(data) / "mrms", "--out", out, *BUILDS[part]
+    run_python(
+        "-c",
+        BUILD,
+        part,
+        "build",
+        "--format",
+        "mrms",
+        "--source",
+        Path(data) / "mrms",
+        "--out",
+        out,
+        *BUILDS[part],
+        shown=True,
     )
-
-
-def _python(*words: object) -> None:
-    code = subprocess.run([sys.executable, *map(str, words)], check=False).returncode
-    if code:
-        raise UserError(f"{' '.join(map(str, words[:2]))} ended with {code}; its own message is above")
 
 
 def _table(turned: dict[str, Any], plain: dict[str, Any], minutes: float) -> tuple[Table, str]:

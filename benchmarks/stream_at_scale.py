@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -27,8 +26,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.archive import simulate
 from benchmarks.coverage import Coverage, covered, launches
 from benchmarks.page import leave
+from benchmarks.running import run_python
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
@@ -137,23 +138,27 @@ def counted(count: Count, seed: int = 0) -> Coverage:
 def _started(out: Path, scale: Scale, rank: Rank) -> dict[str, Any]:
     """What a rank in a process of its own tells."""
     samples = rank.shards * _real_shard(out, scale)["samples"]
-    _write_index(out / "shards", rank.shards)
+    shards = _folder(out, scale)
+    _write_index(shards, rank.shards)
     steps_of_an_epoch = samples * len(STARTS) // rank.batch
     start = steps_of_an_epoch // 2 * rank.batch
-    words = (out / "shards", start, rank.ranks // 3, rank.ranks, rank.batch // rank.ranks, rank.group or 0, rank.steps)
-    return dict(json.loads(_python("benchmarks.stream_rank", *words).splitlines()[-1]))
+    words = (shards, start, rank.ranks // 3, rank.ranks, rank.batch // rank.ranks, rank.group or 0, rank.steps)
+    return dict(json.loads(run_python("-m", "benchmarks.stream_rank", *words).splitlines()[-1]))
+
+
+def _folder(out: Path, scale: Scale) -> Path:
+    return out / f"shards-{scale.events}x{scale.size}"
 
 
 def _real_shard(out: Path, scale: Scale) -> dict[str, Any]:
     """What the index says of the one shard that there is; made where it is not."""
-    archive, shards = out / "archive", out / "shards"
+    archive, shards = out / f"archive-{scale.events}x{scale.size}", _folder(out, scale)
     if not (shards / KEPT).is_file():
         if not (archive / "CATALOG.csv").is_file():
-            _python(
-                "data_prep", "simulate", "--out", archive, "--events", scale.events, "--size", scale.size, "--quiet"
-            )
+            simulate(archive, scale.events, scale.size)
         source = ("--format", "sevir", "--source", archive, "--out", shards, "--split", "train")
-        _python("data_prep", "build", *source, "--samples-per-shard", scale.events, "--workers", 1, "--quiet")
+        size = ("--samples-per-shard", scale.events)
+        run_python("-m", "data_prep", "build", *source, *size, "--workers", 1, "--quiet")
         [shard] = json.loads((shards / "index.json").read_text())["splits"]["train"]["shards"]
         write_atomically(shards / KEPT, json.dumps(shard).encode())
     return dict(json.loads((shards / KEPT).read_text()))
@@ -167,15 +172,6 @@ def _write_index(shards: Path, count: int) -> None:
     line, end = json.dumps({**shard, "name": "@"}).split("@")
     lines = (f"{line}train/train-{number:06d}.tar{end}" for number in range(count))
     write_atomically(shards / "index.json", (before + ",".join(lines) + after).encode())
-
-
-def _python(module: str, *words: object) -> str:
-    """What a module prints; raises UserError where it fails."""
-    command = [sys.executable, "-m", module, *map(str, words)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if ended.returncode:
-        raise UserError(f"{' '.join(command[1:4])} ended with {ended.returncode}; its own message is above")
-    return ended.stdout
 
 
 def _count_table(counts: list[tuple[Count, Coverage, float]]) -> Table:

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.watching import bytes_of
 from data_prep.shards.index import open_shards
 from data_prep.shards.sources.local import LocalSource
 from ds_nowcast.config.nowcast_keys import DataKeys
 from ds_nowcast.stream.order import ordered, rank_positions, training_order
 from ds_nowcast.stream.windows import Windows
+
+STATUS = Path("/proc/self/status")  # VmRSS: resident now, VmHWM: at most
 
 
 class CountedTar(LocalSource):
@@ -43,19 +46,13 @@ class CountedTar(LocalSource):
         return f"train/train-000000.{name.rpartition('.')[2]}"
 
 
-def memory(field: str) -> int:
-    """Bytes of a line of this process's status: VmRSS now, VmHWM at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
-
-
 def main(folder: str, start: int, rank: int, world: int, per_rank: int, group: int, steps: int) -> dict[str, Any]:
     """What it takes to begin at position `start`, then to make so many steps. group: 0 shuffles all."""
-    found: dict[str, Any] = {"imported": memory("VmRSS")}
+    found: dict[str, Any] = {"imported": bytes_of(STATUS.read_text(), "VmRSS")}
     data, clock = DataKeys(shuffle_shards=group or None), time.process_time
     began = clock()
     shards = open_shards(folder, whole=False)
-    found |= {"open_s": clock() - began, "opened": memory("VmRSS")}
+    found |= {"open_s": clock() - began, "opened": bytes_of(STATUS.read_text(), "VmRSS")}
     source = CountedTar(Path(folder))
     source.counts = Counter()
     shards.__dict__["source"] = source
@@ -78,7 +75,7 @@ def main(folder: str, start: int, rank: int, world: int, per_rank: int, group: i
         if number in (per_rank, steps * per_rank):
             name = "resume" if number == per_rank else "steady"
             found[name] = {**seen, "needed": needed, "shards": len(places), "samples": number}
-    return found | {"ended": memory("VmRSS"), "most": memory("VmHWM")}
+    return found | {"ended": bytes_of(STATUS.read_text(), "VmRSS"), "most": bytes_of(STATUS.read_text(), "VmHWM")}
 
 
 if __name__ == "__main__":

@@ -114,12 +114,12 @@ def _look(phase: Phase, launcher: int) -> None:
     together = 0
     for pid in _ranks(launcher):
         with suppress(OSError):
-            phase.peaks[pid] = max(phase.peaks.get(pid, 0), _field(Path(f"/proc/{pid}/status").read_text(), "VmHWM"))
-            together += _field(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss")
+            phase.peaks[pid] = max(phase.peaks.get(pid, 0), bytes_of(Path(f"/proc/{pid}/status").read_text(), "VmHWM"))
+            together += bytes_of(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss")
     phase.together = max(phase.together, together)
 
 
-def _field(text: str, name: str) -> int:
+def bytes_of(text: str, name: str) -> int:
     """Bytes of a line of /proc; 0 where a process has just ended and has none."""
     for line in text.splitlines():
         if line.startswith(f"{name}:"):

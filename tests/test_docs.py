@@ -82,14 +82,19 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 def test_the_tree_in_the_readme_names_what_is_there() -> None:
     tree = (ROOT / "README.md").read_text().split("## The tree\n```\n")[1].split("```")[0]
-    folder = ""
+    folder, told = "", set[str]()
     for line in tree.splitlines():
         names = re.split(r"  +", line.strip())[0].split()
+        told |= {f"{folder}{name}".rstrip("/") for name in re.findall(r"[\w./]+", line)}
         if not line.startswith(" ") and names[0].endswith("/"):
             folder = names[0]
         for name in names:
             place = ROOT / name if not line.startswith(" ") else ROOT / folder / name
             assert place.exists(), f"the README's tree names {place}"
+    for top in ("data_prep", "ds_nowcast"):
+        there = [p for p in (ROOT / top).iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+        missing = {f"{top}/{p.name}" for p in there if not p.name.startswith("__")} - told
+        assert not missing, f"the README's tree lacks {missing}"
 
 
 def test_modules_are_listed_for_installation() -> None:

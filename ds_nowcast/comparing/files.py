@@ -32,6 +32,7 @@ class ModelNote(_Part):
     name: str
     parameters: int
     step: int
+    turned: bool = Field(False, description="whether it was scored in its mean over quarter turns")
 
 
 class Task(_Part):

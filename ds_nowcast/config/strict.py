@@ -154,7 +154,8 @@ def _nearest(given: str, names: Sequence[str]) -> tuple[float, list[str]]:
     return best, [name for ratio, name in rated if ratio >= max(SIMILAR, best - 0.05)][:3]
 
 
-def _or(names: Sequence[str]) -> str:
+def either(names: Sequence[str]) -> str:
+    """A, B or C."""
     return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
@@ -174,20 +175,20 @@ def _unknown(root: type[BaseModel], models: list[type[BaseModel]], section: Path
     there, far = _nearest(key, list(homes))
     if key in homes and here < CLOSE:
         places = [f"in '{path}'" if path else "at the top level" for path in homes[key]]
-        return f"unknown key '{full}'; it belongs {_or(places[:4])}"
+        return f"unknown key '{full}'; it belongs {either(places[:4])}"
     if there > here and there >= SIMILAR:
         meant = [_dotted((path, name)) for name in far for path in homes[name]]
     else:
         meant = [_dotted((*section, name)) for name in near]
     if meant:
-        return f"unknown key '{full}'; did you mean {_or([repr(name) for name in meant[:3]])}?"
+        return f"unknown key '{full}'; did you mean {either([repr(name) for name in meant[:3]])}?"
     known = f"the keys here are {', '.join(siblings)}" if len(siblings) <= LISTED else "no known key resembles it"
     return f"unknown key '{full}'; {known}"
 
 
 # Turning pydantic's errors into lines
 
-_KINDS = {
+KINDS = {  # by the beginning of pydantic's name of an error
     "bool": "true or false",
     "int": "a whole number",
     "float": "a number",
@@ -213,7 +214,7 @@ def _allowed(error: ErrorDetails) -> str:
     kind = error["type"]
     if kind in _BOUNDS:
         return _BOUNDS[kind].format(**error["ctx"])
-    return _KINDS.get(kind.split("_")[0], error["msg"])
+    return KINDS.get(kind.split("_")[0], error["msg"])
 
 
 def _path(data: object, error: ErrorDetails) -> Path:
@@ -276,5 +277,5 @@ def _problems(root: type[BaseModel], data: object, errors: list[ErrorDetails]) -
         else:
             allowed.setdefault(path, (error["input"], []))[1].append(_allowed(error))
     for path, (given, choices) in allowed.items():
-        lines.append(f"{_dotted(path) or 'the config'} is {_shown(given)}; give {_or(list(dict.fromkeys(choices)))}")
+        lines.append(f"{_dotted(path) or 'the config'} is {_shown(given)}; give {either(list(dict.fromkeys(choices)))}")
     return lines

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ds_nowcast.config.schema import Form
+from ds_nowcast.config.strict import KINDS, either
 from ds_nowcast.config.tables import shown
 
 _TYPES = {
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "a text",
-    "object": "an object {...}",
+    "boolean": KINDS["bool"],
+    "integer": KINDS["int"],
+    "number": KINDS["float"],
+    "string": KINDS["string"],
+    "object": KINDS["dict"],
     "null": "null",
 }
 _BOUNDS = {
@@ -27,11 +28,11 @@ _BOUNDS = {
 def allowed(form: Form) -> str:
     """What a key may be."""
     if "enum" in form or "const" in form:
-        return _or([shown(value) for value in form.get("enum", [form.get("const")])])
+        return either([shown(value) for value in form.get("enum", [form.get("const")])])
     if "anyOf" in form:
-        return _or([allowed(one) for one in form["anyOf"]])
+        return either([allowed(one) for one in form["anyOf"]])
     types = form["type"] if isinstance(form["type"], list) else [form["type"]]
-    return _or([_of_type(name, form) for name in types])
+    return either([_of_type(name, form) for name in types])
 
 
 def _of_type(name: str, form: Form) -> str:
@@ -45,7 +46,3 @@ def _of_type(name: str, form: Form) -> str:
 
 def _bounds(form: Form) -> Iterator[str]:
     return (words.format(form[key]) for key, words in _BOUNDS.items() if key in form)
-
-
-def _or(choices: list[str]) -> str:
-    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
