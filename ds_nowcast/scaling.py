@@ -32,7 +32,8 @@ EXAMPLE = (
 )
 _PROJECTED = "128,512,4096"
 _NOT_WITH_FIGURES = (
-    "shards", "ranks", "hostfile", "link_gb_s", "link_latency_us", "file_system_gb_s", "file_gb_s", "ranks_per_host", "epochs",
+    "deepspeed_config", "set", "shards", "ranks", "hostfile", "link_gb_s", "link_latency_us", "file_system_gb_s",
+    "file_gb_s", "ranks_per_host", "epochs",
 )  # fmt: skip
 _TIMEOUT_S = 1800.0  # of a launch: starting, warming up and, with --seconds, measuring
 
@@ -147,9 +148,10 @@ def _asked(args: argparse.Namespace, ranks: Sequence[int]) -> Asked:
 
 
 def _project(args: argparse.Namespace) -> int:
-    mixed = [name for name in _NOT_WITH_FIGURES if getattr(args, name) is not None]
+    mixed = [name for name in _NOT_WITH_FIGURES if getattr(args, name) not in (None, [])]
     if mixed:
-        raise UserError(f"--figures FILE says all that --{mixed[0].replace('_', '-')} would; leave one of them out")
+        option = mixed[0] if mixed[0] == "deepspeed_config" else mixed[0].replace("_", "-")
+        raise UserError(f"--figures FILE says all that --{option} would; leave one of them out")
     file, ranks = read_figures(args.figures), ranks_of(args.project)
     task, band = file.task(), file.band()
     found = outlooks(("weak", "strong"), ranks, task, band)

@@ -132,7 +132,7 @@ def _finish(args: argparse.Namespace, searching: Searching, display: Display, co
         reasons = "; ".join(dict.fromkeys(t.result.reason for t in searching.trials if t.result.reason))
         raise UserError(f"no trial could be measured: {reasons[:500]}; see the logs in {searching.folder.path}")
     turns = args.turns or _TURNS[args.objective]
-    verdict = measured_again(searching, best, turns, lambda what: display.doing(f"again: {what}"))
+    verdict = measured_again(searching, best, turns)
     with writing(args.out):
         write_config(args.out, searching, verdict)
         write_table(args.out.with_suffix(".md"), searching, verdict, command)
@@ -149,7 +149,7 @@ def _finish(args: argparse.Namespace, searching: Searching, display: Display, co
 
 
 def _has_gpu() -> bool:
-    return os.environ.get("DS_ACCELERATOR", "cuda") == "cuda" and torch.cuda.is_available()
+    return os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available()
 
 
 def _ranks(args: argparse.Namespace, device: str) -> tuple[int, int]:
@@ -196,20 +196,28 @@ def _check_some_use(args: argparse.Namespace, configs: Configs, space: Space) ->
     for setting in space.settings:
         for value in setting.values[1:]:
             refusal = configs.refusal(space, {**space.start, setting.key: value})
-            if "unknown key" in refusal or f"{setting.key} is " in refusal:
+            if "unknown key" in refusal or f"{setting.key.rpartition('.')[2]} is " in refusal:
                 raise UserError(f"--space {args.space}: {setting.key}={value}: {refusal}")
 
 
 def _objective(args: argparse.Namespace, configs: Configs) -> Objective:
     minutes = args.trial_minutes or _MINUTES[args.objective]
-    launches = Launches(args.deepspeed_config, args.shards, args.set, configs.ranks, args.hostfile, 60 * minutes)
+    environment = {} if args.device is None else {"DS_ACCELERATOR": args.device}
+    launches = Launches(
+        args.deepspeed_config, args.shards, args.set, configs.ranks, args.hostfile, 60 * minutes, environment
+    )
     if args.objective == "samples_per_s":
-        return Speed(launches, configs.batch.total, args.steps or STEPS)
-    keys = configs.start.nowcast
-    steps = args.steps or max(1, keys.steps // 10)
+        return Speed(launches, configs.batch.total, _steps(args, configs))
+    keys, steps = configs.start.nowcast, _steps(args, configs)
     if steps > keys.steps:
         raise UserError(f"--steps {steps} is more than nowcast.steps {keys.steps}; give fewer, or --set nowcast.steps")
     return Score(launches, keys.seed, steps)
+
+
+def _steps(args: argparse.Namespace, configs: Configs) -> int:
+    """Measured of a trial, or trained in one."""
+    usual = STEPS if args.objective == "samples_per_s" else max(1, configs.start.nowcast.steps // 10)
+    return int(args.steps or usual)
 
 
 def _searched(args: argparse.Namespace, configs: Configs, space: Space, memory: int | None) -> dict[str, object]:
@@ -227,7 +235,7 @@ def _searched(args: argparse.Namespace, configs: Configs, space: Space, memory: 
         "ranks": configs.ranks,
         "hosts": hosts,
         "memory_limit": memory,
-        "steps": args.steps,
+        "steps": _steps(args, configs),
         "seed": args.seed,
     }
 

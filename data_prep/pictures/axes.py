@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_prep.pictures.colours import RULE, SOFT_INK
 from data_prep.pictures.page import round_marks
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ class Axis(NamedTuple):
     limits: tuple[float | None, float | None] = (None, None)
     words: Sequence[str] = ()
     backwards: bool = False
+
+
+def plain(axes: Axes) -> None:
+    """A faint grid behind what is drawn, two spines, small marks."""
+    axes.grid(color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(SOFT_INK)
 
 
 def set_axis(axes: Axes, axis: Axis, side: Any) -> None:

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from data_prep.files import write_atomically
 from data_prep.pictures import canvas
-from data_prep.pictures.axes import Axis, set_axis
-from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK, TRUTH
+from data_prep.pictures.axes import Axis, plain, set_axis
+from data_prep.pictures.colours import INK, LINES, SOFT_INK, TRUTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,11 +164,7 @@ def _draw(axes: Axes, chart: Chart, panel: Panel) -> None:
     for axis, side in ((panel.x or chart.x, axes.xaxis), (panel.y or chart.y, axes.yaxis)):
         set_axis(axes, axis, side)
     axes.set_title(panel.title, fontsize=9.5, color=INK, loc="left", parse_math=False)
-    axes.grid(color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(SOFT_INK)
+    plain(axes)
     if panel.ground is not None:
         panel.ground(axes)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_prep.files import write_atomically
 from data_prep.pictures import canvas
-from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK
+from data_prep.pictures.axes import plain
+from data_prep.pictures.colours import INK, LINES, SOFT_INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,10 +56,9 @@ def frontier_chart(
     labels: Labels,
     *,
     limit: float | None,
-    named: Sequence[str],
     failed: Sequence[str],
 ) -> None:
-    """Writes a PNG. limit: of the cost, drawn where it is near. named: points whose names are written. failed: lines below.
+    """Writes a PNG. limit: of the cost, drawn where it is near. failed: lines below.
 
     Raises UserError where matplotlib is not installed.
     """
@@ -67,7 +67,7 @@ def frontier_chart(
     figure = canvas.blank(_WIDTH_IN, height_in)
     bottom, top = 0.62 + 0.17 * len(lines), 0.42
     axes = figure.add_axes((0.1, bottom / height_in, 0.86, (height_in - bottom - top) / height_in))
-    _draw(axes, points, labels, limit, named)
+    _draw(axes, points, labels, limit)
     figure.text(0.1, 1 - 0.12 / height_in, labels.title, fontsize=11, weight="bold", color=INK, va="top")
     for i, line in enumerate(lines):
         place = (0.12 + 0.17 * (len(lines) - 1 - i)) / height_in
@@ -75,7 +75,7 @@ def frontier_chart(
     write_atomically(path, canvas.png(figure))
 
 
-def _draw(axes: Axes, points: Sequence[Point], labels: Labels, limit: float | None, named: Sequence[str]) -> None:
+def _draw(axes: Axes, points: Sequence[Point], labels: Labels, limit: float | None) -> None:
     best = front(points)
     axes.step([p.cost for p in best], [p.gain for p in best], where="post", color=_FRONT, linewidth=1.2, zorder=1)
     kinds = list(dict.fromkeys(point.kind for point in points))
@@ -91,14 +91,11 @@ def _draw(axes: Axes, points: Sequence[Point], labels: Labels, limit: float | No
     if limit is not None and limit < 1.5 * right:
         axes.axvline(limit, color=_BEYOND, linewidth=1.0, linestyle="--", label=labels.limit)
     for point in points:
-        if point.name in named:
+        if point.name:
             axes.annotate(
                 point.name, (point.cost, point.gain), (5, 5), textcoords="offset points", fontsize=8, color=INK
             )  # fmt: skip
     axes.set_xlabel(labels.cost, fontsize=9, color=INK)
     axes.set_ylabel(labels.gain, fontsize=9, color=INK)
-    axes.grid(color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     axes.legend(fontsize=8, facecolor="white", edgecolor="none", framealpha=0.9, loc="lower right")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from ds_nowcast.config.json_file import read_json
 from ds_nowcast.config.nowcast_keys import NowcastKeys
 from ds_nowcast.config.strict import parse
 
-__all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "load_config", "solve_batch"]
+__all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "config_of", "load_config", "override_in", "solve_batch"]
 
 
 class RunConfig(DeepSpeedKeys):
@@ -139,23 +140,26 @@ def load_config(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     )  # fmt: skip
     if not isinstance(data, dict):
         raise UserError(f"config {path} holds a {type(data).__name__}; give a JSON object")
-    return _checked(data, overrides, str(path))
+    return config_of(data, overrides, str(path))
 
 
 def changed(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     """The config with `key.path=value` overrides, checked as if all had been in the file. Raises UserError."""
-    return _checked(config.to_dict(), overrides, "config")
+    return config_of(config.to_dict(), overrides, "config")
 
 
-def _checked(data: dict[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
+def config_of(content: Mapping[str, Any], overrides: Iterable[str], where: str) -> RunConfig:
+    """What a file holds, with `key.path=value` overrides, checked. where: the file, for errors. Raises UserError."""
+    data = copy.deepcopy(dict(content))
     for override in overrides:
-        _override(data, override)
+        override_in(data, override)
     config = parse(RunConfig, data, where=where)
     _check_tables(config, where)
     return config
 
 
-def _override(data: dict[str, Any], override: str) -> None:
+def override_in(data: dict[str, Any], override: str) -> None:
+    """Applies `key.path=value` to what a file holds. Raises UserError."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise UserError(f"--set {override!r} is not key=value; write for example --set nowcast.steps=100")

@@ -13,8 +13,9 @@ import torch
 from data_prep.shards.index import Shards
 from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.measuring.clock import Split
-from ds_nowcast.measuring.machine import device_name, host_peak_bytes, peak_bytes, sample_bytes, stored_bytes
+from ds_nowcast.measuring.machine import device_name, sample_bytes, stored_bytes
 from ds_nowcast.measuring.traffic import Traffic
+from ds_nowcast.memory import host_peak_bytes, peak_bytes
 from ds_nowcast.ranks import Ranks
 
 FORMAT_VERSION = 1

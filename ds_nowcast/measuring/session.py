@@ -74,17 +74,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _all_gone(process: subprocess.Popen[bytes], number: int, seconds: float) -> bool:
-    """Sends a signal to what is left of the session; whether all of it ends in so many seconds."""
+def _all_gone(process: subprocess.Popen[bytes], number: int, seconds: float) -> None:
+    """Sends a signal to what is left of the session, and waits so many seconds for the end of all."""
     for member in _members(process):
         with suppress(psutil.Error):
             member.send_signal(number)
     deadline = time.monotonic() + seconds
     while _members(process):
         if time.monotonic() > deadline:
-            return False
+            return
         time.sleep(_POLL_S)
-    return True
 
 
 def _members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

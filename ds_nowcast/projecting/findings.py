@@ -49,7 +49,7 @@ def traffic_of(config: RunConfig, parameters: int) -> Traffic:
 
 
 def report_of(config: RunConfig, series: Series, found: Found, task: Task, asked: Asked, slots: int) -> Report:
-    """All of it. slots: ranks of the fullest host that was measured on. Without full steps there is no projection."""
+    """All of it. slots: of the fullest host of the hostfile, or the most ranks here. Without full steps there is no projection."""
     points, rates, results = found.points(series), found.rates(series), list(found.results.values())
     full = [result for result in results if result["feed"] == "full"]
     failed = {str(wanted): why for wanted, why in found.failed.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -44,7 +44,8 @@ class Checked(NamedTuple):
 
 def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figures:
     """Figures of least squares; at least one point. See docs/scaling.md for what each is found from."""
-    compute, crowding = _compute(points)
+    neighbours = [min(point.ranks, given.ranks_per_host) - 1 for point in points]
+    compute, crowding = _compute(points, neighbours)
     exposed, waiting = _communication(points, given)
     few = [point for point in points if point.ranks == min(point.ranks for point in points)]
     shared = [point.split_s["optimizer"] * (point.ranks if given.traffic.stage else 1) for point in few]
@@ -56,7 +57,7 @@ def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figure
         link=given.link,
         ranks_per_host=given.ranks_per_host,
         crowding=crowding,
-        crowded_to=_REACH * max(point.per_host for point in points),
+        crowded_to=_REACH * (1 + max(neighbours)),
         exposed=exposed,
         waiting_s=waiting,
         stream_per_s=_stream(rates),
@@ -66,9 +67,8 @@ def fit(points: Sequence[Point], rates: Iterable[Rates], given: Given) -> Figure
     return _with_rest(figures, points)
 
 
-def _compute(points: Sequence[Point]) -> tuple[float, float]:
+def _compute(points: Sequence[Point], neighbours: Sequence[int]) -> tuple[float, float]:
     """Seconds a sample of a rank alone, and how much they grow with each neighbour: a line through the points, never falling."""
-    neighbours = [point.per_host - 1.0 for point in points]
     seconds = [point.split_s["compute"] / point.per_rank for point in points]
     middle, mean = fmean(neighbours), fmean(seconds)
     spread = sum((n - middle) ** 2 for n in neighbours)
@@ -112,7 +112,7 @@ def _with_rest(figures: Figures, points: Sequence[Point]) -> Figures:
         split = point.split_s
         work = split["compute"] + split["communication"] + split["optimizer"]
         rests.append(point.step_s - work - min(split["data_wait"], found.data_wait))
-    return Figures(**{**vars(figures), "other_s": max(0.0, fmean(rests))})
+    return replace(figures, other_s=max(0.0, fmean(rests)))
 
 
 def held_back(points: Sequence[Point], rates: Sequence[Rates], given: Given) -> list[Checked]:

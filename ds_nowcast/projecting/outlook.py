@@ -12,13 +12,13 @@ from ds_nowcast.projecting.projection import Band, Batch, Figures, Limit, Mode, 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained. None where it is not known."""
+    """What is trained."""
 
     samples: float  # to see until the end
     base: Batch  # of a rank in weak scaling
     total: int  # samples of a step in strong scaling
-    windows: int | None  # of an epoch
-    per_shard: float | None  # windows in a shard
+    windows: int  # of an epoch
+    per_shard: float  # windows in a shard
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outlook:
     @property
     def limit(self) -> Limit:
         """What limits it; the batch where a step has fewer samples than ranks, or more than an epoch has windows."""
-        if self.likely is None or (self.task.windows is not None and self.likely.samples > self.task.windows):
+        if self.likely is None or self.likely.samples > self.task.windows:
             return "batch"
         return self.likely.limit
 
@@ -61,9 +61,9 @@ class Outlook:
     @property
     def shards_to_mix(self) -> int | None:
         """Of a group of the shuffle, so that a step comes out of one; at most what an epoch has."""
-        if self.likely is None or not self.task.per_shard:
+        if self.likely is None:
             return None
-        return math.ceil(min(self.likely.samples, self.task.windows or math.inf) / self.task.per_shard)
+        return math.ceil(min(self.likely.samples, self.task.windows) / self.task.per_shard)
 
     @property
     def shards(self) -> int | None:

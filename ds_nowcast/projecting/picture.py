@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.files import write_atomically, writing
 from data_prep.pictures import canvas
-from data_prep.pictures.axes import Axis, set_axis
-from data_prep.pictures.colours import INK, LINES, RULE, SOFT_INK
+from data_prep.pictures.axes import Axis, plain, set_axis
+from data_prep.pictures.colours import INK, LINES, SOFT_INK
 from ds_nowcast.projecting.outlook import Outlook, outlook, split
 from ds_nowcast.projecting.points import PARTS, Point, of_mode
 from ds_nowcast.projecting.projection import Mode
@@ -172,10 +172,10 @@ def _split(axes: Axes, report: Report) -> None:
 def _alone(axes: Axes, report: Report) -> None:
     """The three rates."""
     for name, (_, (colour, dash, marker)) in _RATES.items():
-        points = [(rate.ranks, getattr(rate, name)) for rate in report.rates if getattr(rate, name) is not None]
+        points = [(i, getattr(rate, name)) for i, rate in enumerate(report.rates) if getattr(rate, name) is not None]
         if points:
             x, y = zip(*points, strict=True)
-            axes.plot(range(len(x)), y, dash + marker, color=colour, markersize=5.0)
+            axes.plot(x, y, dash + marker, color=colour, markersize=5.0)
     words = [str(rate.ranks) for rate in report.rates]
     axes.margins(x=0.15)
     _finish(axes, "Each part alone, measured", Axis("ranks", words=words), Axis("samples / s", True))
@@ -187,11 +187,7 @@ def _finish(axes: Axes, title: str, x: Axis, y: Axis) -> None:
     axes.set_title(title, fontsize=10, color=INK, loc="left", pad=20)
     axes.set_xlabel(x.label, fontsize=8.5, color=INK)
     axes.set_ylabel(y.label, fontsize=8.5, color=INK)
-    axes.grid(color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=8, color=SOFT_INK, labelcolor=SOFT_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(SOFT_INK)
+    plain(axes)
 
 
 def _keys(figure: Figure, report: Report) -> None:

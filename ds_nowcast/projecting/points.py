@@ -32,11 +32,6 @@ class Point:
         """Samples of a step that a rank works on."""
         return self.total / self.ranks
 
-    @property
-    def per_host(self) -> int:
-        """Ranks on the fullest host, when they are dealt out evenly."""
-        return -(-self.ranks // self.hosts)
-
     def efficiency(self, first: Point) -> float:
         """Samples a second for each rank against those of `first`, the point of fewest ranks."""
         return (self.samples_per_s / self.ranks) / (first.samples_per_s / first.ranks)
@@ -83,19 +78,18 @@ def bottleneck(split_s: Mapping[str, float], rates: Rates) -> tuple[str, str]:
     """What holds a number of ranks back, by name, and why.
 
     Where a step waits for data for more than WAITS of it, that is `stream`, if the stream alone is slower than steps that
-    read nothing or was not measured, else `sharing`: the stream is fast enough by itself, but not beside computation. Where
+    read nothing or either was not measured, else `sharing`: the stream is fast enough by itself, but not beside computation. Where
     a step does not wait and even the fastest is slower than FED of those that read nothing, it is `sharing` too: reading
     takes cores that computation wants. Else it is what a step spends longest on.
     """
     waits = split_s["data_wait"] / sum(split_s.values())
     if waits > WAITS:
-        slower = rates.stream is None or rates.synthetic is None or rates.stream < rates.synthetic
+        why = f"a step waits {waits:.0%} for data"
+        if rates.stream is None or rates.synthetic is None:
+            return "stream", why
+        slower = rates.stream < rates.synthetic
         alone = "slower" if slower else "faster"
-        why = f"a step waits {waits:.0%} for data; alone the stream is {alone} than synthetic steps"
-        return (
-            "stream" if slower else "sharing",
-            why if rates.stream is not None else f"a step waits {waits:.0%} for data",
-        )
+        return "stream" if slower else "sharing", f"{why}; alone the stream is {alone} than synthetic steps"
     if rates.full_at_best is not None and rates.synthetic is not None and rates.full_at_best < FED * rates.synthetic:
         share = rates.full_at_best / rates.synthetic
         return "sharing", f"without waiting for data, the fastest full step has {share:.0%} of synthetic ones' rate"

@@ -12,6 +12,8 @@ from ds_nowcast.config import Batch, RunConfig
 from ds_nowcast.projecting.points import Point, Rates, point_of
 from ds_nowcast.projecting.projection import Mode
 
+_DIGITS = 9  # of a number of ranks: more is a slip
+
 Feed = Literal["full", "synthetic", "stream"]
 
 
@@ -45,7 +47,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Series:
-    """All launches of a study. `of` says which point of which scaling a launch is; one may be a point of both."""
+    """All launches of a study. `batches` says which point of which scaling each is; one may be a point of both."""
 
     base: Batch  # of the largest number of ranks: the config as it is there
     weak: dict[int, Batch]
@@ -104,7 +106,7 @@ class Found:
 def ranks_of(text: str) -> list[int]:
     """Numbers of ranks as given, such as 1,2,4, ascending. Raises UserError."""
     words = text.split(",")
-    wrong = [word for word in words if not (word.strip().isascii() and word.strip().isdigit() and int(word) > 0)]
+    wrong = [word for word in words if not _is_number(word.strip())]
     if wrong:
         raise UserError(f"{wrong[0]!r} of {text!r} is no number of ranks; give whole numbers above 0 such as 1,2,4")
     numbers = sorted(map(int, words))
@@ -112,3 +114,7 @@ def ranks_of(text: str) -> list[int]:
     if twice:
         raise UserError(f"{text!r} names {twice[0]} ranks twice; give each number once")
     return numbers
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= _DIGITS and int(word) > 0

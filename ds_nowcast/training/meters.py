@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from ds_nowcast.config import Batch
+from ds_nowcast.memory import peak_bytes
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.training.step import StepResult
 
@@ -65,7 +65,7 @@ class Meters:
             "samples_per_s": self._steps * self._batch.total / seconds,
             "data_wait": waited / self._ranks.world / seconds,  # share of the time
             "valid": self._valid / max(self._steps, 1),  # target pixels of a step
-            "memory_mb": _memory_mb(self._ranks.device),
+            "memory_mb": peak_bytes(self._ranks.device) / 2**20,
             "skipped": skipped,
             "time": time.time(),
         }
@@ -89,10 +89,3 @@ class Meters:
             "memory": f"{values['memory_mb']:.0f} MB",
         }
         return text | ({"skipped": f"{values['skipped']:.0f}"} if values["skipped"] else {})
-
-
-def _memory_mb(device: torch.device) -> float:
-    """Peak memory of this rank: the device's, or the process's where there is none."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.shards.index import Shards
-from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.config import Batch, RunConfig, config_of, load_config
 from ds_nowcast.training.start import check_start
 from ds_nowcast.tuning.space import ACCUMULATION, MICRO, Combination, Space
 
@@ -20,6 +21,7 @@ class Configs:
         """path, overrides: of the start. Raises UserError where it cannot be trained."""
         self.path, self.overrides = path, list(overrides)
         self.start = load_config(path, overrides)
+        self.content: dict[str, Any] = json.loads(path.read_text("utf-8"))  # as it is now: a search takes hours
         self._shards, self.ranks = shards, ranks
         start = check_start(self.start, shards, None, ranks)
         self.batch: Batch = start.batch
@@ -53,7 +55,7 @@ class Configs:
 
     def config(self, words: Sequence[str]) -> RunConfig:
         """The start with these words. Raises UserError."""
-        return load_config(self.path, [*self.overrides, *words])
+        return config_of(self.content, [*self.overrides, *words], str(self.path))
 
     def refusal(self, space: Space, combination: Combination) -> str:
         """Why a combination cannot be launched, in one line; "" where it can."""

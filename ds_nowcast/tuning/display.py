@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ds_nowcast.training.display import Screen, Shown
 from ds_nowcast.tuning.space import Space, shown
-from ds_nowcast.tuning.trial import NAMES, Result, Trial
+from ds_nowcast.tuning.trial import Result, Trial
 
 _ROWS = 20  # of a live table, the newest
 
@@ -56,15 +56,13 @@ class Display(Shown):
     def _line(self, trial: Trial) -> str:
         result = trial.result
         settings = shown(self._space.differing(trial.combination)) or "the start"
-        parts = [f"trial {trial.number}: {settings}", NAMES[result.ended]]
+        parts = [f"trial {trial.number}: {settings}", result.told]
         if result.value is not None:
             parts.append(f"{result.value:.{self._digits}f} {self._unit}")
         if result.memory_bytes is not None:
             parts.append(f"{result.memory_bytes / 1e9:.2f} GB")
         if result.waiting is not None:
             parts.append(f"waits {result.waiting:.0%}")
-        if result.reason:
-            parts.append(result.reason)
         if trial is self._best:
             parts.append("the best so far")
         return "; ".join([*parts, f"{result.seconds:.0f} s"])
@@ -91,7 +89,7 @@ class Display(Shown):
 
     def _cells(self, trial: Trial, start: Result | None) -> list[Text]:
         result = trial.result
-        outcome = NAMES[result.ended] + (f": {result.reason}" if result.reason else "")
+        outcome = result.told
         return [
             Text(text)
             for text in (

@@ -44,27 +44,25 @@ class TrialsFolder:
         found = [read_trial(path) for path in sorted(self.path.glob("[0-9]*")) if path.is_dir()]
         return sorted((trial for trial in found if trial is not None), key=lambda trial: trial.number)
 
-    def begin(self, searched: Mapping[str, Any], *, anew: bool) -> bool:
-        """Takes the folder for this process, and holds what is searched against what was. Whether a search goes on.
+    def begin(self, searched: Mapping[str, Any], *, anew: bool) -> None:
+        """Takes the folder for this process, and holds what is searched against what was.
 
         anew: another search that lies there is put aside. Raises UserError where there is one, or a process at work.
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._take()
-        before = self._searched()
-        if before is not None and anew:
+        if anew and ((self.path / SEARCH).exists() or any(self.path.glob("[0-9]*"))):
             self._put_aside()
-            before = None
+        before = self._searched()
         if before is None:
             if any(self.path.glob("[0-9]*")):
                 raise UserError(f"{self.path} holds trials of no known search; give another --out, or remove it")
             content = {"format_version": FORMAT_VERSION, **searched}
             with writing(self.path):
                 write_atomically(self.path / SEARCH, (json.dumps(content, indent=1) + "\n").encode())
-            return False
-        self._check_same(before, searched)
-        return True
+        else:
+            self._check_same(before, searched)
 
     def _take(self) -> None:
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,12 +25,12 @@ class Launches:
     ranks: int
     hostfile: Path | None
     timeout_s: float  # of one launch
+    environment: Mapping[str, str] = field(default_factory=dict)  # of all ranks, beside this process's own
 
 
 class Objective(Protocol):
     """What is made as large as can be."""
 
-    name: str
     unit: str
     digits: int  # of a value, behind the point
     halving: Halving | None
@@ -43,6 +43,6 @@ class Objective(Protocol):
         """The start's or the best's, more exactly. turn: from 0."""
 
 
-def failed(outcome: Outcome, seconds: float | None = None) -> Result:
+def failed(outcome: Outcome) -> Result:
     """What came of a launch that did not end well."""
-    return Result(outcome.ended, outcome.reason, seconds=seconds or outcome.seconds)
+    return Result(outcome.ended, outcome.reason, seconds=outcome.seconds)

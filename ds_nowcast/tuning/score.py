@@ -6,13 +6,14 @@ progress are those of the whole, and a rung only ends it for a while.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ds_nowcast.measuring.launching import launched
 from ds_nowcast.measuring.outcomes import Outcome
+from ds_nowcast.scoring.report.numbers import value_at
+from ds_nowcast.scoring.report.training import metric_lines
 from ds_nowcast.tuning.objective import Launches, Report, failed
 from ds_nowcast.tuning.study import Halving
 from ds_nowcast.tuning.trial import Result
@@ -26,7 +27,7 @@ Train = Callable[..., Outcome]
 class Score:
     """Trains with `ds_nowcast.train`."""
 
-    name, unit, digits = "val_csi", "CSI", 4
+    unit, digits = "CSI", 4
     turns_back = False
 
     def __init__(self, launches: Launches, seed: int, steps: int, train: Train = launched) -> None:
@@ -75,7 +76,13 @@ class Score:
                 "--set", *shared.overrides, *words, *ours, f"nowcast.seed={seed}",
             ]  # fmt: skip
             outcome = self._train(
-                "ds_nowcast.train", arguments, folder, shared.timeout_s, ranks=shared.ranks, hostfile=shared.hostfile
+                "ds_nowcast.train",
+                arguments,
+                folder,
+                shared.timeout_s,
+                ranks=shared.ranks,
+                hostfile=shared.hostfile,
+                environment=shared.environment,
             )
             seconds = outcome.seconds
             if outcome.ended != "measured":
@@ -87,16 +94,6 @@ class Score:
 
 
 def _scores(run: Path) -> dict[int, float]:
-    """Score by step, of a run's metrics.jsonl; half a line, and what is undefined, are left out."""
-    found = {}
-    try:
-        lines = (run / "metrics.jsonl").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        try:
-            content = json.loads(line)
-            found[int(content["step"])] = float(content["evaluation"]["model"][SCORE])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+    """Score by step, of a run's metrics.jsonl; what is undefined is left out."""
+    values = ((value_at(line, "step"), value_at(line, "evaluation", "model", SCORE)) for line in metric_lines(run))
+    return {int(step): value for step, value in values if step is not None and value is not None}

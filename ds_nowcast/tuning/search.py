@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Watching(Protocol):
 
     def begins(self, number: int, differing: dict[str, str]) -> None:
         """A trial is launched."""
+
+    def doing(self, what: str) -> None:
+        """What goes on now, beside trials."""
 
     def ended(self, trial: Trial, best: Trial | None) -> None:
         """It ended; `best` is of all so far."""
@@ -121,18 +124,18 @@ class Searching:
         """
         if len(self.trials) >= STARTUP and len(self.trials) % 2:
             for combination in self._likely():
-                if not self._done(combination) and not self.unwanted(combination):
+                if not self.trial_of(combination) and not self.unwanted(combination):
                     return self.search.propose(combination)
         for _ in range(_DRAWS):
             proposal = self.search.propose()
-            if self._done(proposal.combination):
+            if self.trial_of(proposal.combination):
                 proposal.forget()
             elif self.unwanted(proposal.combination):
                 proposal.refuse()
             else:
                 return proposal
         for combination in self.space.combinations():
-            if not self._done(combination) and not self.unwanted(combination):
+            if not self.trial_of(combination) and not self.unwanted(combination):
                 return self.search.propose(combination)
         return None
 
@@ -146,7 +149,8 @@ class Searching:
             guess = guessed(self.space, tried)
             yield from sorted(self.space.combinations(), key=guess, reverse=True)
 
-    def _done(self, combination: Combination) -> Trial | None:
+    def trial_of(self, combination: Combination) -> Trial | None:
+        """The one in which it was tried, if it was."""
         return next((trial for trial in self.trials if trial.combination == combination), None)
 
     def unwanted(self, combination: Combination) -> str:
@@ -172,7 +176,7 @@ class Searching:
             if best.combination[key] == self.space.start[key]:
                 continue
             combination = {**best.combination, key: self.space.start[key]}
-            trial = self._done(combination)
+            trial = self.trial_of(combination)
             if trial is None and self._in_time() and not self.unwanted(combination):
                 trial = self._launch(self.search.propose(combination))
             if trial is not None and trial.result.counts:
@@ -191,9 +195,7 @@ class Verdict:
     chosen: Combination
 
 
-def measured_again(
-    searching: Searching, best: Trial, turns: int, begins: Callable[[str], None] = lambda what: None
-) -> Verdict:
+def measured_again(searching: Searching, best: Trial, turns: int) -> Verdict:
     """Whether the best holds what it promised. What was measured before a kill is not measured again.
 
     Raises UserError where nothing holds.
@@ -203,11 +205,9 @@ def measured_again(
     for turn in range(turns):
         names = ("start", "best") if turn % 2 == 0 else ("best", "start")  # what drifts meets both alike
         for name in names if best.combination != start else ("start",):
-            begins(f"{name}, turn {turn + 1} of {turns}")
+            searching.watching.doing(f"again: {name}, turn {turn + 1} of {turns}")
             combination = start if name == "start" else best.combination
-            runs[name].append(
-                _again(searching, combination, f"{name}" if name == "start" else f"{best.number:04d}", turn)
-            )
+            runs[name].append(_again(searching, combination, name if name == "start" else f"{best.number:04d}", turn))
     chosen = best.combination if _holds(runs["start"], runs["best"]) else start
     if not any(result.counts for result in (runs["start"] if chosen == start else runs["best"])):
         raise UserError(

@@ -21,7 +21,6 @@ Combination = Mapping[str, str]
 """A value for every key of a space, as JSON text."""
 
 MICRO, ACCUMULATION = "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"
-MODEL = "nowcast.model."
 UNSET = "unset"  # the start's own value where its config has none, and no JSON text
 MOST_COMBINATIONS = 100_000
 # What may be tried for speed: it leaves what is learned as it is, but for rounding and for precision, which is the user's choice.
@@ -82,7 +81,7 @@ class Space:
 
 
 def shown(differing: Mapping[str, str]) -> str:
-    """Settings for a line: the last part of each key, or as much of it as tells it."""
+    """Settings for a line, without `nowcast.`."""
     return ", ".join(f"{key.removeprefix('nowcast.')}={value}" for key, value in differing.items())
 
 

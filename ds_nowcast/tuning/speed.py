@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Speed:
             report(result.steps, result.value)
             if best is not None and result.steps < self._steps and result.value * _FAR < best:
                 reason = f"{best / result.value:.1f} times slower than the best in its first {result.steps} steps"
-                return Result(**{**vars(result), "ended": "slow", "reason": reason})
+                return replace(result, ended="slow", reason=reason)
         return result
 
     def try_again(self, words: Sequence[str], folder: Path, turn: int) -> Result:
@@ -56,7 +57,15 @@ class Speed:
         options = ["--steps", str(steps), "--warmup", str(_WARMUP)]
         if seconds is not None:
             options += ["--seconds", f"{seconds:.3f}"]
-        job = Job(shared.config, shared.shards, [*shared.overrides, *words], shared.ranks, shared.hostfile, options)
+        job = Job(
+            shared.config,
+            shared.shards,
+            [*shared.overrides, *words],
+            shared.ranks,
+            shared.hostfile,
+            options,
+            shared.environment,
+        )
         outcome = self._measure(job, folder, shared.timeout_s)
         if outcome.ended != "measured" or outcome.result is None:
             return failed(outcome)

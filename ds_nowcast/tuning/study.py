@@ -71,7 +71,6 @@ class Proposal:
         if result.ended == "slow":
             with _quiet():
                 self._trial.set_constraint(_USABLE, 0.0)
-                self._trial.report(result.value or 0.0, result.steps)
                 self._study.tell(self._trial, state=_states().PRUNED)
         else:
             self._tell(result.value or 0.0, 0.0 if result.counts else 1.0)

@@ -39,6 +39,11 @@ class Result:
     rungs: dict[str, float] = field(default_factory=dict)  # step: value, of a training
 
     @property
+    def told(self) -> str:
+        """How it ended, and why."""
+        return NAMES[self.ended] + (f": {self.reason}" if self.reason else "")
+
+    @property
     def counts(self) -> bool:
         """Whether it may be the best."""
         return self.ended == "measured" and self.value is not None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_prep.files import write_atomically
 from data_prep.pictures.frontier import Labels, Point, frontier_chart
+from ds_nowcast.config import override_in
 from ds_nowcast.tuning.search import Searching, Verdict, median
 from ds_nowcast.tuning.trial import NAMES, Result, Trial
 
@@ -32,24 +32,10 @@ _WHY = {
 def write_config(path: Path, searching: Searching, verdict: Verdict) -> None:
     """The config to take: the user's own file, in which only what was overridden and what was chosen differ. Raises OSError."""
     configs = searching.configs
-    content = json.loads(configs.path.read_text("utf-8"))
+    content = copy.deepcopy(configs.content)
     for word in [*configs.overrides, *configs.words(searching.space, verdict.chosen)]:
-        _set(content, word)
+        override_in(content, word)
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _set(content: dict[str, Any], word: str) -> None:
-    """`key.path=value`, which the config has taken before."""
-    name, _, text = word.partition("=")
-    *parents, last = name.split(".")
-    for parent in parents:
-        if content.get(parent) is None:
-            content[parent] = {}
-        content = content[parent]
-    try:
-        content[last] = json.loads(text)
-    except ValueError:
-        content[last] = text
 
 
 def write_table(path: Path, searching: Searching, verdict: Verdict, command: str) -> None:
@@ -86,17 +72,12 @@ def told_gain(searching: Searching, verdict: Verdict) -> str:
         beside = "; the best of the trials did not hold what it promised" if verdict.best else ""
         return f"nothing that was tried is better than the start{beside}"
     if (ratios := gain(verdict)) is None:
-        return f"{median(verdict.best):.{objective.digits}f} {objective.unit}; the start could not be measured: {_ending(verdict.start)}"
+        return f"{median(verdict.best):.{objective.digits}f} {objective.unit}; the start could not be measured: {verdict.start[-1].told}"
     middle, least, most = ratios
     values = (
         f"{median(verdict.start):.{objective.digits}f} -> {median(verdict.best):.{objective.digits}f} {objective.unit}"
     )
     return f"{values}, x {middle:.3f} (x {least:.3f} to x {most:.3f} in {len(verdict.best)} turns)"
-
-
-def _ending(results: Sequence[Result]) -> str:
-    last = results[-1]
-    return NAMES[last.ended] + (f" ({last.reason})" if last.reason else "")
 
 
 def _gain(searching: Searching, verdict: Verdict) -> list[str]:
@@ -135,7 +116,7 @@ def _changes(searching: Searching, verdict: Verdict) -> list[str]:
 def _worth(searching: Searching, verdict: Verdict, key: str) -> str:
     """What the trials say of one key: the chosen ones beside the same with the start's value."""
     without = {**verdict.chosen, key: searching.space.start[key]}
-    chosen, other = (_of(searching.trials, combination) for combination in (verdict.chosen, without))
+    chosen, other = (searching.trial_of(combination) for combination in (verdict.chosen, without))
     if other is None:
         reason = searching.unwanted(without)
         return f"without it: {reason}" if reason else "not tried alone"
@@ -143,10 +124,6 @@ def _worth(searching: Searching, verdict: Verdict, key: str) -> str:
         return f"without it: {NAMES[other.result.ended]}"
     ratio = chosen.result.value / other.result.value
     return f"x {ratio:.3f} (trial {chosen.number} against {other.number})"
-
-
-def _of(trials: Sequence[Trial], combination: object) -> Trial | None:
-    return next((trial for trial in trials if trial.combination == combination), None)
 
 
 def _trials(searching: Searching) -> list[str]:
@@ -161,9 +138,8 @@ def _trials(searching: Searching) -> list[str]:
         value = "" if result.value is None else f"{result.value:.{objective.digits}f}"
         memory = "" if result.memory_bytes is None else f"{result.memory_bytes / 1e9:.3f}"
         waiting = "" if result.waiting is None else f"{result.waiting:.0%}"
-        outcome = NAMES[result.ended] + (f": {result.reason}" if result.reason else "")
         lines.append(
-            f"| {trial.number} | {value} | {memory} | {waiting} | {_in_cell(outcome)} | {_in_cell(settings) or 'the start'} |"
+            f"| {trial.number} | {value} | {memory} | {waiting} | {_in_cell(result.told)} | {_in_cell(settings) or 'the start'} |"
         )
     return lines
 
@@ -192,8 +168,7 @@ def write_picture(path: Path, searching: Searching, verdict: Verdict) -> None:
         "What memory buys", f"{len(searching.trials)} trials; {told_gain(searching, verdict)}",
         "memory of the fullest rank, GB", searching.objective.unit, "limit",
     )  # fmt: skip
-    named = [name for name in (_name(searching, verdict, t) for t in searching.trials) if name]
-    frontier_chart(path, points, labels, limit=None if limit is None else limit / 1e9, named=named, failed=failed)
+    frontier_chart(path, points, labels, limit=None if limit is None else limit / 1e9, failed=failed)
 
 
 def _name(searching: Searching, verdict: Verdict, trial: Trial) -> str:

@@ -14,8 +14,9 @@ from data_prep.shards.index import open_shards
 from ds_nowcast.config import Batch, load_config
 from ds_nowcast.measuring.clock import StepClock
 from ds_nowcast.measuring.feeds import one_batch, stream_steps, timed
-from ds_nowcast.measuring.machine import host_peak_bytes, sample_bytes, stored_bytes
+from ds_nowcast.measuring.machine import sample_bytes, stored_bytes
 from ds_nowcast.measuring.traffic import Traffic
+from ds_nowcast.memory import host_peak_bytes
 from ds_nowcast.ranks import Ranks
 from ds_nowcast.stream.order import training_order
 from ds_nowcast.stream.pipeline import CodeStream, StepCodes

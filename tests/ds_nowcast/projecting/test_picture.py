@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_projected_steps_are_hatched(drawn: list[Any]) -> None:
     plain, hatched = [bar for bar in bars if not bar.get_hatch()], [bar for bar in bars if bar.get_hatch()]
     assert len(plain) == 3 * 5 and len(hatched) == 2 * 5
     assert max(bar.get_x() for bar in plain) < min(bar.get_x() for bar in hatched)
+
+
+def test_a_rate_that_was_not_measured_leaves_its_place_empty(tmp_path: Path) -> None:
+    gap = [replace(RATES[0], stream=None), *RATES[1:]]
+    alone = axes_of(replace(report(), rates=gap), tmp_path / "gap.png")[3]
+    places = sorted(tuple(line.get_xdata()) for line in alone.lines if len(line.get_xdata()))
+    assert places == [(0, 1, 2), (0, 1, 2), (1, 2)]
 
 
 def test_hours_say_what_limits(drawn: list[Any]) -> None:

@@ -136,8 +136,6 @@ def test_shards_are_as_many_as_reading_and_mixing_need() -> None:
     assert found.shards == max(found.shards_to_read, 2)
     assert outlook("weak", 4096, TASK, certain(disks)).shards_to_mix == 100  # there are no more
     assert outlook("weak", 4, TASK, certain(FIGURES)).shards_to_read is None
-    unknown = dataclasses.replace(TASK, per_shard=None, windows=None)
-    assert outlook("weak", 4, unknown, certain(FIGURES)).shards is None
 
 
 def test_all_modes_and_numbers_are_projected() -> None:

@@ -112,6 +112,9 @@ class Silent:
     def begins(self, number: int, differing: dict[str, str]) -> None:
         """Nothing."""
 
+    def doing(self, what: str) -> None:
+        """Nothing."""
+
     def ended(self, trial: Trial, best: Trial | None) -> None:
         """Kept."""
         self.seen.append(trial)

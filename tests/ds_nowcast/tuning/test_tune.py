@@ -18,6 +18,8 @@ import pytest
 
 from ds_nowcast import tune
 from ds_nowcast.config import load_config
+from ds_nowcast.measuring.launching import Job
+from ds_nowcast.measuring.outcomes import Outcome
 from ds_nowcast.tuning.speed import Speed
 from tests.ds_nowcast.conftest import TINY
 from tests.ds_nowcast.tuning.landscape import START, Landscape
@@ -57,6 +59,7 @@ SPACES: list[tuple[str, str]] = [
     ('{"train_batch_size": [8]}', "train_batch_size is none of what is tried for speed"),
     ('{"zero_optimisation": [{"stage": 1}]}', "did you mean zero_optimization?"),
     ('{"zero_optimization.stagge": [1]}', "unknown key 'zero_optimization.stagge'"),
+    ('{"nowcast.model.norm": ["wide"]}', "norm is"),
     ('{"nowcast.compute.compile": ["yes"]}', 'nowcast.compute.compile is "yes"; give true or false'),
     ('{"zero_optimization": [{"stage": 1}], "zero_optimization.stage": [2]}', "is within zero_optimization"),
     ('{"zero_optimization.stage": [2]}', "there is nothing to try"),
@@ -127,6 +130,28 @@ def test_the_same_command_goes_on_and_another_is_refused_by_what_differs_or_begu
     assert "config.nowcast.compute.channels_last: false -> true" in told and "--anew" in told
     assert tune.main([*other, "--anew"]) == 0
     assert len(fake.launches) > launches and (tmp_path / "tuned.trials.1" / "0001" / "outcome.json").is_file()
+    (tmp_path / "tuned.trials" / "search.json").write_text("{")
+    assert tune.main(other) == 2 and "--anew" in capsys.readouterr().err
+    assert tune.main([*other, "--anew"]) == 0  # as it says
+    assert (tmp_path / "tuned.trials.2" / "search.json").read_text() == "{"
+
+
+def test_ranks_run_where_device_says_and_a_file_that_changes_meanwhile_changes_nothing(
+    config: Path, shards: Path, tmp_path: Path, fake: Landscape
+) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_bytes(config.read_bytes())
+
+    def measure(job: Job, folder: Path, timeout_s: float) -> Outcome:
+        assert job.environment == {"DS_ACCELERATOR": "cpu"}
+        mine.write_text("{")
+        return fake(job, folder, timeout_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "Speed", partial(Speed, measure=measure))
+        out = tmp_path / "tuned.json"
+        assert tune.main(words(mine, shards, out, "--trials", "4", "--turns", "1", "--memory-limit", "40")) == 0
+    assert load_config(out).batch(2).total == 64
 
 
 def test_nothing_is_written_where_nothing_could_be_measured(
