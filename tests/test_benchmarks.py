@@ -144,7 +144,7 @@ def event_of(archive: Path, row: dict[str, str]) -> np.ndarray:
         return file["vil"][int(row["file_index"])]
 
 
-@pytest.mark.launch
+@pytest.mark.slow  # alone in their processes: side by side with others
 @pytest.mark.parametrize(
     ("name", "reports"),
     [
@@ -171,7 +171,7 @@ def test_each_benchmark_runs_and_leaves_nothing_but_its_figures(tmp_path: Path, 
         assert [row[0] for row in table.rows][: len(rates)] == list(rates)
 
 
-@pytest.mark.launch
+@pytest.mark.slow  # alone in their processes: side by side with others
 def test_the_study_of_large_batches_trains_what_is_not_trained_yet_and_says_what_came_of_each(tmp_path: Path) -> None:
     def run() -> str:
         command = [sys.executable, "-m", "benchmarks.large_batches", "--quick", "--out", str(tmp_path)]
@@ -232,7 +232,7 @@ def test_the_stream_at_scale_is_simulated_small(tmp_path: Path) -> None:
     assert steady["needed"] < 30 * figures["shard"]["bytes"] / 8  # windows of 25 of 49 frames, of 8 sequences
 
 
-@pytest.mark.launch
+@pytest.mark.slow  # alone in their processes: side by side with others
 def test_the_benchmark_of_a_gpu_runs_on_a_cpu_where_it_finds_plain_pytorch_and_every_stage_equal(
     tmp_path: Path,
 ) -> None:
