@@ -57,7 +57,8 @@ test: setup
 	$(BIN)/pytest -m "launch and not hosts" --durations 10
 
 test-hosts: setup
-	$(BIN)/pytest -m hosts --durations 10
+	$(SIDE_BY_SIDE) -m "hosts and slow"
+	$(BIN)/pytest -m "hosts and not slow" --durations 10
 
 bench: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -25,7 +25,7 @@ from rich.console import Console
 from benchmarks.archive import DATA, SPLIT, make_archive
 from benchmarks.command import EVENTS, SIZE
 from benchmarks.page import collected, put
-from data_prep.console import ends_politely
+from data_prep.console import ends_politely, wide_console
 from data_prep.errors import UserError
 
 FAILED = 1
@@ -84,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.page and not args.page.is_file():
         raise UserError(f"--page {args.page} is no file; give a page that has the tables' marks")
     out = args.out or Path(tempfile.mkdtemp(prefix="nowcast-benchmarks-"))
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = wide_console()
     failed, entries = [], [entry for entry in ENTRIES if entry.name in args.only]
     with tempfile.TemporaryDirectory(prefix="nowcast-") as folder:
         if any(entry.shared or SHARDS in entry.options for entry in entries):

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.page import leave
-from data_prep.console import ends_politely, positive
+from data_prep.console import ends_politely, positive, wide_console
 from data_prep.encoding import Encoding
 from data_prep.errors import UserError
 from data_prep.shards.index import Shards, open_shards
@@ -133,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
         "persistence": lambda windows: persistence.forecast(windows, LEADS),
         "extrapolation": lambda windows: extrapolation.forecast(windows, LEADS),
     }
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = wide_console()
     try:
         forecasts["pysteps"] = pysteps_forecast(encoding)
     except ImportError as error:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.archive import Archive, make_archive, open_archive
 from benchmarks.report import Report, publish
-from data_prep.console import ends_politely, positive
+from data_prep.console import ends_politely, positive, wide_console
 
 EVENTS, SIZE = 16, 384  # as SEVIR's
 EVENTS_QUICK, SIZE_QUICK = 3, 128
@@ -51,7 +48,7 @@ def main(name: str, benchmarks: Mapping[str, Benchmark], argv: Sequence[str] | N
 def _run(benchmarks: Sequence[Benchmark], args: argparse.Namespace) -> int:
     out = args.out or Path(tempfile.mkdtemp(prefix="nowcast-benchmarks-"))
     out.mkdir(parents=True, exist_ok=True)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = wide_console()
     with tempfile.TemporaryDirectory(prefix="nowcast-") as folder:
         tempfile.tempdir = folder  # litdata's workers leave folders behind
         size = (EVENTS_QUICK, SIZE_QUICK) if args.quick else (EVENTS, SIZE)

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu_case import STEPS, Timed, Way, config_of, matrix_rate, timed
 from benchmarks.machine import accelerator, cores, package_version
 from benchmarks.page import leave
 from benchmarks.report import PACKAGES
-from data_prep.console import ends_politely, positive
+from data_prep.console import ends_politely, positive, wide_console
 from data_prep.encoding import encoding_named
 from ds_nowcast import ranks as process_group
 from ds_nowcast.models import outline_of
@@ -93,7 +92,7 @@ def ways(setting: Setting) -> Iterator[Way]:
 
 def _run(setting: Setting, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    began, console = time.monotonic(), Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    began, console = time.monotonic(), wide_console()
     ranks = process_group.join(always=True)
     try:
         torch.set_num_threads(ranks.threads)

@@ -21,13 +21,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import simulate
 from benchmarks.page import leave
 from benchmarks.running import run_python
-from data_prep.console import ends_politely
+from data_prep.console import ends_politely, wide_console
 from data_prep.files import write_atomically
 
 CONFIG = Path(__file__).with_name("large_batches.json")
@@ -112,7 +111,7 @@ def run(out: Path, study: Study) -> int:
     out.mkdir(parents=True, exist_ok=True)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, and so one thread a training
     shards = _shards(out, study)
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = wide_console()
     found: dict[Case, list[Trained]] = {}
     for title, part in parts(study).items():
         for seed, case in product(range(study.seeds), part):

@@ -15,14 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import open_archive, simulate
 from benchmarks.machine import cores
 from benchmarks.page import leave
 from benchmarks.watching import CONSTRUCTED, FORECAST, Phase, launch, scratch, size_of, watch
-from data_prep.console import ends_politely, positive
+from data_prep.console import ends_politely, positive, wide_console
 from ds_nowcast.planning.findings import Asked, Plan, plan
 from ds_nowcast.planning.training import weight_dtype
 from ds_nowcast.training.checkpoints import tag_of
@@ -79,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     batch = {"train_batch_size": args.ranks, "train_micro_batch_size_per_gpu": 1}
     config.write_text(json.dumps(CONFIG | batch | {"nowcast": CONFIG["nowcast"] | {"steps": args.steps}}))
     planned = plan(Asked(config, settings, args.ranks, "cpu", None, None, args.size))
-    console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
+    console = wide_console()
     what = f"convnext_unet of {planned.parameters:,} parameters, {args.size} x {args.size} pixels, {args.ranks} ranks"
     console.print(f"{what}, {cores()} cores", soft_wrap=True)
     work = forecast if args.forward_only else train

@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mrms_halves import PARTS
 from benchmarks.page import leave
 from benchmarks.running import run_python
-from data_prep.console import ends_politely
+from data_prep.console import ends_politely, wide_console
 from data_prep.errors import UserError
 
 COMMON = ["--product", "PrecipRate", "--tile", "128", "--max-missing", "0.1", "--min-wet", "0.1", "--seed", "0"]
@@ -65,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
     run_python("-m", "ds_nowcast.evaluate", "--run", run, *east, "--turned", "--out", run / "turned", shown=True)
     run_python("-m", "ds_nowcast.evaluate", "--run", run, *east, shown=True)
     table, what = _table(_scores(run / "turned"), _scores(run), minutes)
-    Console(width=None if sys.stdout.isatty() else 140).print(what, table)
+    wide_console().print(what, table)
     leave(args.out, "real_skill", what, table)
     return 0
 

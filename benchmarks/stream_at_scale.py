@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.archive import simulate
 from benchmarks.coverage import Coverage, covered, launches
 from benchmarks.page import leave
 from benchmarks.running import run_python
-from data_prep.console import ends_politely
+from data_prep.console import ends_politely, wide_console
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from ds_nowcast.stream.order import SampleOrder
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(out: Path, scale: Scale) -> int:
     """Returns 0; raises UserError where an item was missed or repeated."""
     out.mkdir(parents=True, exist_ok=True)
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = wide_console()
     ranks = [(rank, _started(out, scale, rank)) for rank in scale.ranks]
     reading = _reading_table(ranks, _real_shard(out, scale))
     console.print(_rank_table(ranks), reading, sep="\n")

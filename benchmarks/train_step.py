@@ -30,16 +30,16 @@ from ds_nowcast.stream.pipeline import StepCodes
 from ds_nowcast.stream.windows import Sample
 from ds_nowcast.training.step import TrainingStep
 
-SIZE, MICRO, ACCUMULATION = 128, 2, 4  # 384 pixels would take minutes on two cores
+SIZE, SIZE_QUICK, MICRO, ACCUMULATION = 128, 64, 2, 4  # 384 pixels would take minutes on two cores
 ENGINE, PLAIN = "engine", "plain PyTorch loop"
 TINY, TINY_SIZE = ["nowcast.model.width=8"], 16  # almost nothing: what is left is what a step costs beside it
 
 
 def run(setting: Setting) -> Report:
     """Measures both, after a check that they compute the same loss."""
-    config, ranks = small_config(), joined()
+    config, ranks, size = small_config(), joined(), SIZE_QUICK if setting.quick else SIZE
     model, shards = model_of(config), setting.archive.shards
-    space, samples = space_of(setting, config, ranks), one_step(shards, config, SIZE)
+    space, samples = space_of(setting, config, ranks), one_step(shards, config, size)
     plain = plain_step(copy.deepcopy(model).to(ranks.device), config, space, samples)
     ours = engine_step(model, config, space, ranks, samples)
     check_equal(plain(), ours())
@@ -50,7 +50,7 @@ def run(setting: Setting) -> Report:
     rates = in_turns(contenders, setting.rounds)
     parameters = sum(p.numel() for p in model.parameters())
     what = (
-        f"optimizer step, unet of {parameters:,} parameters, fp32, {SIZE} x {SIZE} pixels, micro-batch {MICRO}, "
+        f"optimizer step, unet of {parameters:,} parameters, fp32, {size} x {size} pixels, micro-batch {MICRO}, "
         f"accumulation {ACCUMULATION}, {ranks.threads} threads"
     )
     return Report("train_step", what, "samples/s", rates, [Goal(ENGINE, [PLAIN], 0.95)])

@@ -22,7 +22,13 @@ from data_prep.errors import ExpectedError, without_secrets
 
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # as a shell counts SIGINT, SIGPIPE and SIGTERM
 _SECONDS_BETWEEN_LINES = 10.0
+_COLUMNS = 140  # of tables where there is no terminal to be as wide as
 Advance = Callable[[int], None]
+
+
+def wide_console() -> Console:
+    """For tables that need room: as wide as the terminal, and wide in a file or a pipe."""
+    return Console(width=None if Console().is_terminal else _COLUMNS, highlight=False)
 
 
 class Command(Protocol):

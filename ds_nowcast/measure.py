@@ -15,6 +15,7 @@ from data_prep.files import check_writable, write_atomically, writing
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, changed, load_config
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.launch.ending import Launch, ends_as_a_rank, parser
 from ds_nowcast.launch.environment import environment_rank, environment_world
 from ds_nowcast.measuring.clock import StepClock, TimedEngine
@@ -52,7 +53,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     options.add_argument("--shards", required=True, metavar="DIR", help="folder that `python -m data_prep build` made")
     options.add_argument("--out", required=True, metavar="FILE", type=Path, help="JSON file to write")
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(options)
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
     options.add_argument(
         "--feed", choices=FEEDS, default="full",

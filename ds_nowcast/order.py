@@ -14,6 +14,7 @@ from typing import Any
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
 from ds_nowcast.config import RunConfig, load_config, solve_batch
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.stream.order import Item, ordered, training_order
 from ds_nowcast.stream.windows import Windows, open_for
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--steps", required=True, type=steps, metavar="A:B", help="steps A to B-1; the first step of a training is 1"
     )
     options.add_argument("--world-size", type=int, default=1, metavar="W", help="ranks of the training (default 1)")
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(options)
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
     options.add_argument("--mixing", action="store_true", help="show how many different events meet in a step instead")
     options.add_argument("--json", action="store_true", help="one JSON object per line")

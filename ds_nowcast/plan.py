@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.console import ends_politely, positive, positive_number
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.planning.findings import SIZE, Asked, plan
 from ds_nowcast.planning.table import show
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_argument("--size", type=positive, metavar="PX", help=f"pixels of square images (default {SIZE})")
     options.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where ranks run (default cuda)")
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(options)
     options.add_argument("--json", action="store_true", help="one JSON object")
     args = options.parse_args(argv)
 

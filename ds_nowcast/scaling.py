@@ -12,6 +12,7 @@ from data_prep.console import ends_politely, positive, positive_number, whole
 from data_prep.errors import ExpectedError, UserError
 from data_prep.files import write_atomically, writing
 from ds_nowcast.config import load_config
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.doctor.hostfile import read_hostfile
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.measuring.slots import hosts_for
@@ -96,7 +97,7 @@ def _options() -> argparse.ArgumentParser:
         metavar="S",
         help="measure no longer, but 3 steps (default: 60)",
     )
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(options)
     add(
         "--figures", metavar="FILE", type=Path, help="project these figures instead; measures nothing (docs/scaling.md)"
     )

@@ -17,6 +17,7 @@ from data_prep.errors import DataError, ExpectedError, SourceError, UserError
 from data_prep.shards.index import Shards
 from ds_nowcast import ranks as process_group
 from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.engine import Engine
 from ds_nowcast.errors import STOPPED, DivergedError, NotStartedError
 from ds_nowcast.exported import card_of, write_weights
@@ -53,14 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_argument("--shards", required=True, metavar="DIR", help="folder that `python -m data_prep build` made")
     options.add_argument("--run", required=True, metavar="DIR", help="run folder, new or to be resumed")
-    options.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override settings, such as nowcast.steps=500",
-    )
+    add_set_option(options, "override settings, such as nowcast.steps=500")
     options.add_argument("--seed", type=int, help="instead of nowcast.seed")
     options.add_argument(
         "--init-from", metavar="FILE", type=Path, help="start a new run from these .safetensors weights"

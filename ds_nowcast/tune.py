@@ -15,6 +15,7 @@ from data_prep.console import ends_politely, positive, positive_number, sigterm_
 from data_prep.errors import UserError
 from data_prep.files import check_writable, writing
 from ds_nowcast.config import load_config
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.doctor.hostfile import read_hostfile
 from ds_nowcast.launch.ending import parser
 from ds_nowcast.measuring.slots import hosts_for
@@ -63,7 +64,7 @@ def _add_what(options: argparse.ArgumentParser) -> None:
     )
     add("--hostfile", type=Path, metavar="FILE", help="hosts and slots (default: this machine)")
     add("--ranks", type=positive, metavar="N", help="ranks of a trial (default: all slots, or this machine's GPUs)")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings of the start")
+    add_set_option(options, "override settings of the start")
     add(
         "--objective", choices=("samples_per_s", "val_csi"), default="samples_per_s",
         help="what is made large: speed at the same samples of a step, or the validation split's CSI after --steps steps",

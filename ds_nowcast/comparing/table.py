@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.console import wide_console
 from ds_nowcast.comparing.bootstrap import Estimate
 from ds_nowcast.comparing.comparison import Comparison
 from ds_nowcast.comparing.evaluated import Floats
 from ds_nowcast.comparing.scores import Score
 
-_WIDTH = 140  # where there is no terminal
 _BETWEEN = 2  # characters between columns
 _DIGITS = {"mse": 5, "mae": 5}  # of scores; of CSI 3, of its differences 4, of skill 3
 EXCLUDES = "*"  # behind what is signed and of which the interval excludes 0
@@ -33,7 +32,7 @@ class _Part(NamedTuple):
 
 def show(found: Comparison, *, quiet: bool = False) -> None:
     """Prints it. quiet: without what was scored and how."""
-    console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
+    console = wide_console()
     if not quiet:
         says = f"{found.title}; {found.method}; MSE and MAE in model space [0, 1]; {EXCLUDES} the interval excludes 0"
         console.print(says, markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -16,9 +15,10 @@ from ds_nowcast.config.batch import Batch, solve_batch
 from ds_nowcast.config.deepspeed_keys import DeepSpeedKeys
 from ds_nowcast.config.json_file import read_json
 from ds_nowcast.config.nowcast_keys import NowcastKeys
+from ds_nowcast.config.overrides import override_in
 from ds_nowcast.config.strict import parse
 
-__all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "config_of", "load_config", "override_in", "solve_batch"]
+__all__ = ["Batch", "NowcastKeys", "RunConfig", "changed", "config_of", "load_config", "solve_batch"]
 
 
 class RunConfig(DeepSpeedKeys):
@@ -156,29 +156,6 @@ def config_of(content: Mapping[str, Any], overrides: Iterable[str], where: str) 
     config = parse(RunConfig, data, where=where)
     _check_tables(config, where)
     return config
-
-
-def override_in(data: dict[str, Any], override: str) -> None:
-    """Applies `key.path=value` to what a file holds. Raises UserError."""
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise UserError(f"--set {override!r} is not key=value; write for example --set nowcast.steps=100")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text  # a bare word is a string: --set nowcast.model.name=unet
-    *parents, last = name.split(".")
-    section = data
-    for depth, parent in enumerate(parents, 1):
-        if section.get(parent) is None:
-            section[parent] = {}
-        section = section[parent]
-        if not isinstance(section, dict):
-            outer = ".".join(parents[:depth])
-            raise UserError(
-                f"--set {override!r}: {outer} is {json.dumps(section)}, not a section; write --set {outer}=VALUE"
-            )
-    section[last] = value
 
 
 def _check_tables(config: RunConfig, where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.console import positive
 from data_prep.errors import UserError
 from ds_nowcast.config import Batch, RunConfig, load_config
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.config.schema import is_schema
 from ds_nowcast.config.settings import best_batch
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="configs")
     parser.add_argument("--shards", metavar="DIR", help="shards folder of the training: whether they go together")
     parser.add_argument("--gpus", type=positive, metavar="N", help="ranks of all hosts: whether the batch divides")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:

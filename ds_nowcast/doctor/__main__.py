@@ -13,6 +13,7 @@ from rich.console import Console
 
 from data_prep.console import ends_politely
 from data_prep.errors import UserError
+from ds_nowcast.config.overrides import add_set_option
 from ds_nowcast.doctor.commands import forms
 from ds_nowcast.doctor.data_checks import check_config, check_disk, check_hostfile, check_shards, check_shared
 from ds_nowcast.doctor.env_file import env_paths, is_secret, read_env_files, write_env_file
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--deepspeed_config", metavar="FILE", help="config of the training")
     options.add_argument("--shards", metavar="DIR", help="shards folder of the training")
     options.add_argument("--run", metavar="DIR", help="run folder of the training")
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override settings")
+    add_set_option(options)
     options.add_argument("--master_addr", metavar="ADDRESS", help="where ranks meet (default: found)")
     options.add_argument("--master_port", type=_port, default=29500, metavar="PORT", help="there (default 29500)")
     options.add_argument("--ssh_port", type=_port, metavar="PORT", help="of ssh (default: ssh's own)")

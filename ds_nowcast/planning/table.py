@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from data_prep.console import wide_console
 from ds_nowcast.planning.findings import SIZE, Plan
 from ds_nowcast.planning.options import CONTEXT, MARGIN, Option, choice_of, reason, settings
 from ds_nowcast.planning.peak import Peak
 from ds_nowcast.planning.training import precision
 
-_WIDTH = 140  # where there is no terminal
-
 
 def show(plan: Plan, *, quiet: bool = False) -> None:
     """Prints it. quiet: only what fits and what to take."""
-    console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
+    console = wide_console()
     if not quiet:
         for line in _lines(plan):
             console.print(line, markup=False)

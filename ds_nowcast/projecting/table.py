@@ -6,16 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from data_prep.console import wide_console
 from ds_nowcast.projecting.collectives import Link
 from ds_nowcast.projecting.outlook import Outlook
 from ds_nowcast.projecting.outlook import split as split_of
 from ds_nowcast.projecting.points import PARTS, bottleneck
 from ds_nowcast.projecting.report import Report
 
-_WIDTH = 140  # where there is no terminal
 _MODES = {
     "weak": "weak scaling: each rank's part of a step stays, the step grows",
     "strong": "strong scaling: the samples of a step stay",
@@ -24,7 +23,7 @@ _MODES = {
 
 def show(report: Report) -> None:
     """Prints it."""
-    console = Console(width=None if Console().is_terminal else _WIDTH, highlight=False)
+    console = wide_console()
     if report.points:
         console.print(_measured(report))
     if report.rates:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.files import write_atomically
 from data_prep.pictures.frontier import Labels, Point, frontier_chart
-from ds_nowcast.config import override_in
+from ds_nowcast.config.overrides import override_in
 from ds_nowcast.tuning.search import Searching, Verdict, median
 from ds_nowcast.tuning.trial import NAMES, Result, Trial
 
