@@ -111,7 +111,7 @@ def test_without_the_pictures_library_there_are_tables_and_numbers(
 def test_narrow_terminals_get_narrow_tables(
     tmp_path: Path, runs: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ds_nowcast.comparing.table._WIDTH", 60)
+    monkeypatch.setattr("data_prep.console._COLUMNS", 60)
     assert compare.main([*runs, "--out", str(tmp_path), "--quiet", "--resamples", "100"]) == 0
     printed = capsys.readouterr().out
     assert "…" not in printed and max(map(len, printed.splitlines())) <= 60 and printed.count("CSI 8 mm/h") == 4
