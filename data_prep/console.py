@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import FrameType
 from typing import Protocol
@@ -93,6 +93,27 @@ def sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """SIGINT and SIGTERM take effect at its end. In the midst of a fork, Python passes over what their handlers raise."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    try:
+        with ExitStack() as put_back:
+            if threading.current_thread() is threading.main_thread():
+                for held in (signal.SIGINT, signal.SIGTERM):
+                    if callable(handler := signal.getsignal(held)):
+                        put_back.callback(signal.signal, held, handler)
+                        signal.signal(held, note)
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def ends_politely(run: Callable[[], int]) -> int:

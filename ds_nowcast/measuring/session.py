@@ -8,13 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
-from data_prep.console import sigterm_raises
+from data_prep.console import signals_held_back, sigterm_raises
 from data_prep.errors import UserError
 from data_prep.files import writing
 
@@ -37,14 +37,14 @@ def run(command: Sequence[str], log: Path, timeout_s: float, environment: Mappin
     Raises UserError where it cannot be started, DataError where the log cannot be written.
     """
     started, in_time = time.monotonic(), True
-    with writing(log), open(log, "wb") as output, sigterm_raises():
-        process = _start(command, output.fileno(), environment)
+    with writing(log), open(log, "wb") as output, sigterm_raises(), ExitStack() as at_the_end:
+        with signals_held_back():
+            process = _start(command, output.fileno(), environment)
+            at_the_end.callback(_end, process)  # also where a signal ends us
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             in_time = False
-        finally:  # also where a signal ends us
-            _end(process)
     return Ended(process.returncode, in_time, time.monotonic() - started)
 
 
@@ -52,6 +52,7 @@ def _start(command: Sequence[str], output: int, environment: Mapping[str, str]) 
     libc, us = ctypes.CDLL(None), os.getpid()
 
     def die_with_us() -> None:  # where we are killed outright: a launch's ranks see their launcher go, and end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != us:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -15,7 +15,7 @@ from data_prep.errors import DataError, UserError
 from ds_nowcast.measuring import session
 from ds_nowcast.measuring.outcomes import outcome_of
 from ds_nowcast.measuring.session import run
-from tests.launching import ROOT, until
+from tests.launching import ROOT, command_of, until
 
 pytestmark = pytest.mark.slow  # seconds of processes
 
@@ -35,6 +35,8 @@ from data_prep.console import ends_politely
 from ds_nowcast.measuring.session import run
 sys.exit(ends_politely(lambda: run([sys.executable, *sys.argv[2:]], Path(sys.argv[1]), 300, os.environ).code))
 """
+# to itself, when it begins to fork: what a handler raises there is lost
+SENT_AT_FORK = "import os, signal; os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.{number}))"
 
 
 def gone(log: Path) -> bool:
@@ -78,6 +80,15 @@ def test_when_we_end_it_ends(tmp_path: Path, number: int, code: int) -> None:
     ours.send_signal(number)
     assert ours.wait(60) == code
     until(lambda: not any(child.is_running() and child.status() != "zombie" for child in started), 30, "its end")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_in_the_midst_of_a_fork_ends_us_and_what_was_started(tmp_path: Path, name: str, code: int) -> None:
+    words = [str(tmp_path / "log"), "-c", PARENT, SLEEPS + "  # marked " + str(tmp_path)]
+    command = [sys.executable, "-c", SENT_AT_FORK.format(number=name) + RUNS, *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (code, "terminated\n" if name == "SIGTERM" else "interrupted\n")
+    assert not [p for p in psutil.process_iter() if f"marked {tmp_path}" in " ".join(command_of(p))]
 
 
 def test_too_little_memory_is_found_out_for_real(tmp_path: Path) -> None:
