@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -35,6 +36,9 @@ def write_config(path: Path, searching: Searching, verdict: Verdict) -> None:
     content = copy.deepcopy(configs.content)
     for word in [*configs.overrides, *configs.words(searching.space, verdict.chosen)]:
         override_in(content, word)
+    schema = configs.path.parent / str(content.get("$schema", ""))
+    if schema.is_file():  # beside the user's file, and found from the new one's place too; no address on the web
+        content["$schema"] = os.path.relpath(schema, path.parent)
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 

@@ -105,6 +105,20 @@ def test_the_result_is_the_users_file_with_what_was_chosen_and_a_table_says_why(
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_editors_find_the_schema_from_the_results_place_too(
+    config: Path, shards: Path, tmp_path: Path, fake: Landscape
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "tuned").mkdir()
+    mine, schema = tmp_path / "mine/config.json", tmp_path / "mine/schema.json"
+    schema.write_text("{}")
+    for given, written in (("schema.json", "../mine/schema.json"), ("https://x/schema.json", "https://x/schema.json")):
+        mine.write_text(json.dumps({"$schema": given, **json.loads(config.read_text())}))
+        out = tmp_path / "tuned/tuned.json"
+        assert tune.main(words(mine, shards, out, "--trials", "1", "--memory-limit", "40", "--anew")) == 0
+        assert json.loads(out.read_text())["$schema"] == written
+
+
 def test_the_same_command_goes_on_and_another_is_refused_by_what_differs_or_begun_anew_by_name(
     config: Path, shards: Path, tmp_path: Path, fake: Landscape, capsys: pytest.CaptureFixture[str]
 ) -> None:
