@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
@@ -79,16 +80,19 @@ def test_held_back_points_are_predicted_through_noise(
     truth = dataclasses.replace(
         TRUTH, compute_s=compute, link=link, exposed=exposed, traffic=Traffic(5_000_000, 4, stage), stream_per_s=1e6
     )
-    counts, noise = (1, 2, 4, 8), 0.02
-    fitted = fit_link([s for n in (2, 4) for s in samples_of(made_result(truth, 8 * n, 2, 4, noise=noise, seed=seed))])
-    assert fitted is not None
-    given = Given(truth.traffic, fitted.link, 8, 1e5)
-    checked = held_back(points_of(truth, counts, noise, seed), rates_of(truth, counts), given)
-    assert [(one.mode, one.ranks, one.fitted_to) for one in checked] == [
-        ("weak", 8, (1, 2, 4)),
-        ("strong", 8, (1, 2, 4)),
-    ]
-    assert all(abs(one.error) < 0.12 for one in checked), checked
+    counts, noise, errors = (1, 2, 4, 8), 0.02, list[float]()
+    for draw in range(seed, seed + 9):  # noise has no bound: what one study is off by has none either
+        pairs = [made_result(truth, 8 * n, 2, 4, noise=noise, seed=draw) for n in (2, 4)]
+        fitted = fit_link([sample for result in pairs for sample in samples_of(result)])
+        assert fitted is not None
+        given = Given(truth.traffic, fitted.link, 8, 1e5)
+        checked = held_back(points_of(truth, counts, noise, draw), rates_of(truth, counts), given)
+        assert [(one.mode, one.ranks, one.fitted_to) for one in checked] == [
+            ("weak", 8, (1, 2, 4)),
+            ("strong", 8, (1, 2, 4)),
+        ]
+        errors.append(max(abs(one.error) for one in checked))
+    assert median(errors) < 0.08, errors
 
 
 def test_a_machine_that_does_not_follow_the_formula_is_missed_and_that_is_said() -> None:
