@@ -9,9 +9,9 @@ from typing import Any
 from data_prep.errors import UserError
 
 
-def add_set_option(options: argparse._ActionsContainer, help: str = "override settings") -> None:
+def add_set_option(options: argparse.ArgumentParser, about: str = "override settings") -> None:
     """The option `--set`, which may be given more than once and takes several each time."""
-    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=help)
+    options.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=about)
 
 
 def override_in(data: dict[str, Any], override: str) -> None:

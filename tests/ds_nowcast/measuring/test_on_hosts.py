@@ -29,15 +29,12 @@ def test_a_search_over_two_hosts_measures_both_and_leaves_nothing_of_what_does_n
     search = command(two_hosts, "tune", config, shards, tmp_path / "tuned.json", *more)
     ended = wait(two_hosts.popen(0, search, cwd=two_hosts.workplace()), 300)
     assert ended.code == 0, ended.output[-3000:]
-    trials = sorted((tmp_path / "tuned.trials").glob("0*"))
-    assert len(trials) == 1
-    for trial in trials:
-        outcome = json.loads((trial / "outcome.json").read_text())
-        assert outcome["result"]["ended"] == "measured", outcome
-        measured = json.loads((trial / "measured.json").read_text())
-        assert (measured["ranks"], measured["hosts"]) == (2, 2)
-        log = (trial / "log").read_text()
-        assert all(f"{address}: " in log for address in two_hosts.addresses)
+    [trial] = (tmp_path / "tuned.trials").glob("0*")
+    outcome = json.loads((trial / "outcome.json").read_text())
+    assert outcome["result"]["ended"] == "measured", outcome
+    measured = json.loads((trial / "measured.json").read_text())
+    assert (measured["ranks"], measured["hosts"]) == (2, 2)
+    assert all(f"{address}: " in (trial / "log").read_text() for address in two_hosts.addresses)
     assert not two_hosts.processes()
 
     search = command(two_hosts, "tune", config, shards, tmp_path / "late.json", *more, "--trial-minutes", "0.1")
