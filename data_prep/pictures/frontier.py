@@ -85,7 +85,7 @@ def _draw(axes: Axes, points: Sequence[Point], labels: Labels, limit: float | No
         axes.plot(
             [p.cost for p in mine], [p.gain for p in mine], marker, color=colour, markersize=5, label=kind, zorder=3
         )  # fmt: skip
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0.0, 1.08 * max((point.gain for point in points), default=0.0) or 1.0)  # a name fits above
     axes.margins(x=0.12)
     right = max((point.cost for point in points), default=1.0)
     if limit is not None and limit < 1.5 * right:
